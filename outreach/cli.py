@@ -1,0 +1,856 @@
+"""The command line: options → settings → one story → print. No logic of the trade lives here.
+
+Everything heavy is imported inside the commands, so that --help stays quick. One handler, `main`, turns
+OutreachError into a message and an exit code; a traceback only with --debug.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from outreach import __version__
+from outreach.console import Console
+from outreach.errors import Exit, LetterError, OutreachError, UsageError
+from outreach.times import lasts, when
+
+if TYPE_CHECKING:
+    from outreach.contacts import ContactList
+    from outreach.ledger import Ledger, Mailing
+    from outreach.letters import Letter
+    from outreach.plan import Plan
+    from outreach.settings import Settings
+
+_SECTIONS = {
+    "Start here": ("init", "rehearse", "preview", "send", "report"),
+    "Look first": ("contacts", "plan", "settings"),
+    "While it runs": ("status",),
+}
+_EXAMPLES = """\
+Four ways to begin:
+
+  outreach rehearse               a whole mailing into an inbox on this machine, nothing leaves it
+  outreach init my-campaign       a new project folder, with an example list and letter
+  outreach contacts check list.csv
+  outreach --help
+"""
+
+
+@dataclass(slots=True)
+class App:
+    """What the options before the command say."""
+
+    ledger: str | None
+    console: Console
+
+    def settings(self, **options: str | None) -> Settings:
+        from outreach import settings
+
+        return settings.load(Path(), os.environ, {"LEDGER": self.ledger, **options})
+
+
+class Commands(click.Group):
+    """A group that shows its commands in sections."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, names in _SECTIONS.items():
+            with formatter.section(title):
+                rows = [(name, self.commands[name].get_short_help_str(70)) for name in names]
+                formatter.write_dl(rows)
+
+
+def _letter_argument(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.argument("letter", required=False)(command)
+
+
+def _contacts_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--contacts",
+        "files",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="The list; several times to merge lists. Default: contacts.csv",
+    )(command)
+
+
+def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--except", "excepted", multiple=True, metavar="FIELD=VALUE", help="Not to these."),
+        click.option(
+            "--only",
+            multiple=True,
+            metavar="FIELD=VALUE",
+            help="Only to these; same field = or, different fields = and.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+
+
+@click.group(
+    cls=Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "-C", "directory", type=click.Path(path_type=Path), metavar="DIR", help="Work in this project folder."
+)
+@click.option("--ledger", metavar="URL", help="Another ledger, like sqlite:///other.db")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress, only results and errors.")
+@click.option("--plain", is_flag=True, help="No colour, no bars.")
+@click.version_option(__version__, prog_name="outreach")
+@click.pass_context
+def cli(
+    ctx: click.Context, directory: Path | None, ledger: str | None, debug: bool, quiet: bool, plain: bool
+) -> None:
+    """Mass e-mail for people who campaign: nobody is mailed twice, nobody is forgotten.
+
+    \b
+    Example: outreach rehearse
+    """
+    if directory is not None:
+        try:
+            os.chdir(directory)
+        except OSError as error:
+            raise UsageError(f"-C {directory}: {error.strerror}") from None
+    ctx.obj = App(ledger, Console(quiet, plain))
+    if ctx.invoked_subcommand is None:
+        _overview(ctx.obj)
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    sys.exit(_main(sys.argv[1:]))
+
+
+def _main(arguments: Sequence[str]) -> int:
+    console = Console(plain="--plain" in arguments)
+    try:
+        result = cli.main(args=list(arguments), prog_name="outreach", standalone_mode=False)
+        return int(result or 0)
+    except OutreachError as error:
+        if "--debug" in arguments:
+            import traceback
+
+            traceback.print_exc()
+        console.error(error)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return Exit.USAGE
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; nothing more was sent", err=True)
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader went away, as `head` does
+        return Exit.OK
+    except Exception as error:
+        if "--debug" in arguments:
+            raise
+        text = " ".join(str(error).split())[:300]
+        console.error(
+            OutreachError(
+                f"an error of the program itself: {type(error).__name__}: {text}",
+                "run it again with --debug and report what it prints (it may show addresses)",
+            )
+        )
+        return Exit.SOME_FAILED
+
+
+# Helpers -----------------------------------------------------------------------------------------
+
+
+def _pick_letter(settings: Settings, given: str | None, templates: Path | None = None) -> tuple[Path, str]:
+    from outreach import letters
+
+    folder = templates or settings.templates
+    if name := given or settings.letter:
+        return folder, name
+    names = letters.names(folder)
+    if len(names) == 1:
+        return folder, names[0]
+    if not names:
+        raise LetterError(f"there is no letter in {folder}", "`outreach init` makes a project with one")
+    raise UsageError(f"which letter? there are {', '.join(names)}", f"outreach … {names[0]}")
+
+
+def _read(
+    settings: Settings, letter: str | None, files: Sequence[Path], shipped_too: bool = False
+) -> tuple[ContactList, Letter]:
+    """Read list and letter; with `shipped_too` the shipped ones stand in for missing ones."""
+    from outreach import contacts, letters, project
+
+    paths = list(files) or [settings.contacts]
+    templates = settings.templates
+    if shipped_too:
+        if not files and not settings.contacts.exists():
+            paths = [project.shipped("contacts.example.csv")]
+        if not templates.exists():
+            templates = project.shipped("templates")
+    folder, name = _pick_letter(settings, letter, templates)
+    problems: list[OutreachError] = []
+    people: ContactList | None = None
+    try:
+        people = contacts.read(paths)
+    except OutreachError as error:
+        problems.append(error)
+    try:
+        sources = letters.read_sources(folder, name, project.shipped("templates"))
+        text = letters.Letter(name, sources, settings.language)
+    except OutreachError as error:
+        problems.append(error)
+    if len(problems) == 2:  # show both at once
+        first, second = problems
+        raise OutreachError(
+            f"{first.message}; {second.message}", first.hint or second.hint, second.problems, Exit.DATA
+        )
+    if problems or people is None:
+        raise problems[0]
+    return people, text
+
+
+def _plan(
+    settings: Settings,
+    people: ContactList,
+    letter: Letter,
+    ledger: Ledger | None,
+    name: str | None = None,
+    again: bool = False,
+) -> Plan:
+    from outreach import plan
+
+    return plan.make(name or letter.name, letter, people, settings, ledger, time.time(), again)
+
+
+@contextlib.contextmanager
+def _existing_ledger(settings: Settings) -> Any:
+    """The ledger if there is one, None otherwise."""
+    from outreach.ledger import Ledger
+
+    if not settings.ledger.exists():
+        yield None
+        return
+    with Ledger(settings.ledger) as ledger:
+        yield ledger
+
+
+def _find_mailing(ledger: Ledger, name: str | None) -> Mailing:
+    if name is not None:
+        if found := ledger.mailing(name):
+            return found
+        known = ", ".join(one.name for one in ledger.mailings()) or "none"
+        raise UsageError(f"there is no mailing {name!r}", f"mailings: {known}")
+    if mailings := ledger.mailings():
+        return mailings[0]
+    raise UsageError("nothing was sent yet", "outreach send --dry-run")
+
+
+def _dump(document: object) -> None:
+    click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+
+
+# Before sending ----------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.argument("directory", required=False, default=".", type=click.Path(path_type=Path))
+@click.option("--from", "sender", metavar="ADDRESS", help="Who writes: Name <address>, or an address.")
+@click.pass_obj
+def init(app: App, directory: Path, sender: str | None) -> None:
+    """Make a new project folder with list, letter and settings.
+
+    \b
+    Example: outreach init my-campaign --from "Solidarity Committee <press@mail.example>"
+
+    Never overwrites anything.
+    """
+    from outreach import project
+    from outreach.settings import parse_identity
+
+    console = app.console
+    reply_to = None
+    try:
+        if sender is None and console.interactive:
+            name = click.prompt("Your organisation's name", err=True)
+            mail = click.prompt("The address you write from", err=True)
+            sender = f"{name} <{mail}>"
+            answer = click.prompt("Answers go to", default=mail, err=True)
+            reply_to = parse_identity(answer) if answer != mail else None
+        identity = parse_identity(sender) if sender else None
+    except ValueError as error:
+        raise UsageError(f"that is no sender: {error}", "write it like Name <me@mail.example>") from None
+    written, kept, provider = project.create(directory, identity, reply_to)
+    for path in written:
+        console.say(f"wrote {path}{'/' if path.is_dir() else ''}")
+    for path in kept:
+        console.say(f"kept  {path}{'/' if path.is_dir() else ''} (it was there)")
+    if provider is not None:
+        console.say(f"{provider.name} is known: {provider.smtp or 'it offers no SMTP'}; {provider.password}")
+        if provider.note:
+            console.say(f"  {provider.note}")
+    where = "" if directory == Path() else f"cd {directory}; "
+    console.next_step(f"{where}outreach rehearse")
+
+
+@cli.group()
+def contacts() -> None:
+    """Check contact lists.
+
+    \b
+    Example: outreach contacts check list.csv
+    """
+
+
+@contacts.command("check")
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option("--encoding", metavar="E", help="The file's encoding, like cp1251. Default: UTF-8")
+@_json_option
+@click.pass_obj
+def contacts_check(app: App, file: Path | None, encoding: str | None, as_json: bool) -> int:
+    """Read a list and say what is kept, repaired and rejected, and why.
+
+    \b
+    Example: outreach contacts check list.csv
+
+    Exit code 1 when rows were rejected.
+    """
+    from outreach import contacts as lists
+
+    people = lists.read([file or app.settings().contacts], encoding)
+    if as_json:
+        _dump(lists.as_json(people))
+    else:
+        for problem in people.problems:
+            app.console.out(str(problem))
+        app.console.out(
+            f"{people.file}: {people.rows} rows, {len(people.contacts)} kept "
+            f"({people.count('repaired')} repaired), {len(people.rejected)} rejected"
+        )
+        app.console.next_step(f"outreach plan --contacts {file}" if file else "outreach plan")
+    return Exit.SOME_FAILED if people.rejected else Exit.OK
+
+
+@cli.command()
+@_letter_argument
+@_contacts_option
+@click.option("--to", metavar="EMAIL", help="The letter of this contact.")
+@click.option("--language", metavar="L", help="Only letters in this language.")
+@click.option("--audience", metavar="A", help="Only letters to this audience.")
+@click.option("--all", "everybody", is_flag=True, help="Every contact, not one per language and audience.")
+@click.option("--explain", is_flag=True, help="Say why this language, letter and greeting.")
+@click.option(
+    "--format", "form", type=click.Choice(["text", "html", "eml"]), help="Default: text, or by -o's suffix."
+)
+@click.option(
+    "-o", "target", type=click.Path(path_type=Path), metavar="PATH", help="A file, or a folder for many."
+)
+@click.pass_obj
+def preview(
+    app: App,
+    letter: str | None,
+    files: tuple[Path, ...],
+    to: str | None,
+    language: str | None,
+    audience: str | None,
+    everybody: bool,
+    explain: bool,
+    form: str | None,
+    target: Path | None,
+) -> None:
+    """Show the exact message a contact would get.
+
+    \b
+    Example: outreach preview --to maria@party.example
+    """
+    import datetime
+
+    from outreach import preview as story
+
+    settings = app.settings()
+    people, text = _read(settings, letter, files)
+    with _existing_ledger(settings) as ledger:
+        plan = _plan(settings, people, text, ledger, again=True)
+    chosen = story.choose(plan, to, language, audience, everybody)
+    now = datetime.datetime.now(datetime.UTC)
+    if form is None:
+        form = {".eml": "eml", ".html": "html", ".htm": "html"}.get(target.suffix if target else "", "text")
+    if target is not None:
+        written = story.write(plan, chosen, form, target, now)
+        app.console.say(f"wrote {len(written)} file{'s' if len(written) > 1 else ''}: {written[0]}"
+                        + (" …" if len(written) > 1 else ""))  # fmt: skip
+        return
+    if form != "text" and len(chosen) > 1:
+        raise UsageError(
+            f"{len(chosen)} messages as {form} need a folder", "-o FOLDER, or choose one with --to"
+        )
+    for number, contact in enumerate(chosen):
+        if explain:
+            app.console.out("\n".join(story.explain(plan, contact)) + "\n")
+        if form == "eml":
+            app.console.out(story.eml(plan, contact, now).decode("utf-8"), newline=False)
+        elif form == "html":
+            app.console.out(story.render(plan, contact).html)
+        else:
+            app.console.out(story.as_text(plan, contact, now), newline=False)
+        if number + 1 < len(chosen):
+            app.console.out("\n" + "─" * 72)
+    app.console.next_step("outreach plan")
+
+
+@cli.command()
+@_letter_argument
+@_contacts_option
+@_filter_options
+@click.option("--name", metavar="MAILING", help="The mailing's name. Default: the letter's")
+@_json_option
+@click.pass_obj
+def plan(
+    app: App,
+    letter: str | None,
+    files: tuple[Path, ...],
+    only: tuple[str, ...],
+    excepted: tuple[str, ...],
+    name: str | None,
+    as_json: bool,
+) -> None:
+    """Show who gets what, who does not and why, and how long it takes.
+
+    \b
+    Example: outreach plan --only country=DE
+    """
+    settings = app.settings()
+    people, text = _read(settings, letter, files)
+    with _existing_ledger(settings) as ledger:
+        made = _plan(settings, people, text, ledger, name)
+        _show_plan(app, settings, made, ledger, only, excepted, None, as_json)
+    app.console.next_step("outreach rehearse, then outreach send")
+
+
+def _show_plan(
+    app: App,
+    settings: Settings,
+    made: Plan,
+    ledger: Ledger | None,
+    only: Sequence[str],
+    excepted: Sequence[str],
+    limit: int | None,
+    as_json: bool,
+) -> None:
+    from outreach import plan as story
+
+    document = story.document(made, settings, ledger, only, excepted, limit, time.time())
+    if as_json:
+        _dump(document)
+        return
+    console = app.console
+    if settings.sender is None:
+        console.say("OUTREACH_FROM is not set yet; the fingerprint will change with it")
+    console.out(
+        f"{document['total']} letters, mailing {document['mailing']}, fingerprint {document['fingerprint']}"
+    )
+    for name in ("audience", "language", "country"):
+        counts = document[f"by_{name}"]
+        shown = ", ".join(f"{key or '(none)'} {count}" for key, count in list(counts.items())[:12])
+        console.out(f"  by {name:9} {shown}{', …' if len(counts) > 12 else ''}")
+    if document["fallbacks"]:
+        languages = sorted({one["wanted"] for one in document["fallbacks"]})
+        console.out(
+            f"  fallback     {len(document['fallbacks'])} get another language or the general ask; "
+            f"wanted: {', '.join(languages)}"
+        )
+    if document["excluded"]:
+        console.out(f"{len(document['excluded'])} get no letter:")
+        for one in document["excluded"][:20]:
+            console.out(f"  {one['email']}: {one['reason']}")
+        if len(document["excluded"]) > 20:
+            console.out(f"  … and {len(document['excluded']) - 20} more (--json lists all)")
+    if document["total"]:
+        limits = ", ".join(map(str, settings.rate)) or "unlimited"
+        domain = ", ".join(map(str, settings.rate_per_domain)) or "unlimited"
+        console.out(f"At {limits} ({domain} per mail domain) it ends {when(document['ends'])}.")
+
+
+@cli.command()
+@_letter_argument
+@_contacts_option
+@click.option("-o", "folder", default="rehearsal", type=click.Path(path_type=Path), metavar="DIR",
+              help="Where inbox and ledger go. Default: rehearsal")  # fmt: skip
+@_json_option
+@click.pass_obj
+def rehearse(app: App, letter: str | None, files: tuple[Path, ...], folder: Path, as_json: bool) -> int:
+    """Send the whole mailing into an inbox on this machine, and report.
+
+    \b
+    Example: outreach rehearse
+
+    Needs no settings. Nothing leaves this machine. Addresses that begin with busy+, gone+ or full+
+    play temporary and permanent failures.
+    """
+    from outreach import delivery, mailing, rehearsal, report
+    from outreach import plan as story
+    from outreach.ledger import Ledger
+
+    unlimited = {"PER_INSTITUTION": "unlimited", "WINDOW": "always", "REST": "0", "PROXY": ""}
+    settings = app.settings(**unlimited)
+    people, text = _read(settings, letter, files, shipped_too=True)
+    inbox = rehearsal.prepare(folder)
+    with inbox.serve() as port, Ledger(folder / rehearsal.LEDGER, create=True) as ledger:
+        acted = rehearsal.settings_for(settings, folder, port)
+        made = _plan(acted, people, text, ledger)
+        story.refuse_nothing(made)
+        server = mailing.check_account(made, acted)
+        running = mailing.record(made, mailing.compare(made, ledger), True, ledger, time.time())
+        app.console.say(
+            f"Rehearsing {len(made.items)} letters into {folder / 'inbox'}; nothing leaves this machine."
+        )
+        with app.console.progress() as observe:
+            orders = mailing.orders(acted, server, None, breaker=False)
+            chosen = [one.id for one in ledger.deliveries(running)]
+            result = delivery.run(ledger, running, chosen, orders, observe)
+        document = report.document(ledger, running)
+        now = time.time()
+        ends = story.duration([item.contact for item in made.items], settings, None, "", now)[1]
+    document |= {"inbox": str(folder / "inbox"), "messages": len(inbox), "real_seconds": round(ends - now)}
+    if as_json:
+        _dump(document)
+    else:
+        _show_report(app, document)
+        limits = ", ".join(map(str, settings.rate)) or "unlimited"
+        app.console.out(
+            f"\n{len(inbox)} messages lie in {folder / 'inbox'} (a Maildir; open it with any mail program)."
+        )
+        app.console.out(f"The real one would take {lasts(ends - now)} at {limits}.")
+        app.console.next_step("outreach preview, then outreach send --dry-run")
+    if result.error is not None:
+        raise result.error
+    return Exit.INTERRUPTED if result.interrupted else Exit.OK
+
+
+@cli.command()
+@_json_option
+@click.pass_obj
+def settings(app: App, as_json: bool) -> None:
+    """Show every setting and where it comes from; secrets masked.
+
+    \b
+    Example: outreach settings
+    """
+    from outreach.settings import PREFIX, SECRETS
+
+    values = app.settings().values
+    rows = [
+        (PREFIX + name, "(set)" if name in SECRETS and value.text else value.text, value.origin)
+        for name, value in values.items()
+    ]
+    if as_json:
+        _dump({name: {"value": text, "origin": origin} for name, text, origin in rows})
+    else:
+        app.console.table(("setting", "value", "from"), rows)
+
+
+# Sending -----------------------------------------------------------------------------------------
+
+
+@cli.command()
+@_letter_argument
+@_contacts_option
+@click.option("--name", metavar="MAILING", help="The mailing's name. Default: the letter's")
+@_filter_options
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N letters in this run.")
+@click.option("--dry-run", is_flag=True, help="Show the plan, send nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--rate", metavar="R", help="Limits, like '100/hour, 400/day' or unlimited.")
+@click.option("--rate-per-domain", metavar="R", help="Limits per recipient mail domain.")
+@click.option("--connections", type=int, metavar="N", help="Connections at once.")
+@click.option(
+    "--wait/--no-wait", default=True, help="Stay until all is done, or end when nothing is due now."
+)
+@click.option("--add-new", is_flag=True, help="Contacts added to the list since join the mailing.")
+@click.option("--again", is_flag=True, help="Also to those who have this letter by another mailing.")
+@_json_option
+@click.pass_obj
+def send(
+    app: App,
+    letter: str | None,
+    files: tuple[Path, ...],
+    name: str | None,
+    only: tuple[str, ...],
+    excepted: tuple[str, ...],
+    limit: int | None,
+    dry_run: bool,
+    yes: bool,
+    rate: str | None,
+    rate_per_domain: str | None,
+    connections: int | None,
+    wait: bool,
+    add_new: bool,
+    again: bool,
+    as_json: bool,
+) -> int:
+    """Send a mailing, or continue it. Whoever has the letter never gets it again.
+
+    \b
+    Example: outreach send --limit 10
+    """
+    from outreach import delivery, mailing, report
+    from outreach import plan as story
+    from outreach.ledger import Ledger
+
+    settings = app.settings(
+        RATE=rate,
+        RATE_PER_DOMAIN=rate_per_domain,
+        CONNECTIONS=None if connections is None else str(connections),
+    )
+    people, text = _read(settings, letter, files)
+    with _existing_ledger(settings) as existing:
+        made = _plan(settings, people, text, existing, name, again)
+        changes = mailing.compare(made, existing)
+        if not changes.open:
+            story.refuse_nothing(made)
+        chosen = mailing.chooser(made, changes, only, excepted)
+        if dry_run:
+            mailing.refuse_changes(made, changes)
+            _show_plan(app, settings, made, existing, only, excepted, limit, as_json)
+            return Exit.OK
+        server = mailing.check_account(made, settings)
+        mailing.refuse_changes(made, changes)
+        add_new = _consent(app, settings, made, changes, chosen, limit, yes, add_new, existing)
+    password = _password(app, settings)
+    with Ledger(settings.ledger, create=True) as ledger:
+        running = mailing.record(made, changes, add_new, ledger, time.time())
+        selected = [one.id for one in mailing.select(ledger, running, chosen, limit)]
+        with app.console.progress() as observe:
+            orders = mailing.orders(settings, server, password, wait=wait)
+            result = delivery.run(ledger, running, selected, orders, observe)
+        document = report.status(ledger, running, settings.rate, settings.rate_per_domain, orders.account)
+    if as_json:
+        _dump(document)
+    else:
+        _show_end(app, document, result)
+    if result.error is not None:
+        app.console.error(result.error)
+    return mailing.exit_code(result)
+
+
+def _consent(
+    app: App,
+    settings: Settings,
+    made: Plan,
+    changes: Any,
+    chosen: Callable[[Any], bool],
+    limit: int | None,
+    yes: bool,
+    add_new: bool,
+    ledger: Ledger | None,
+) -> bool:
+    """Ask once, or refuse without a terminal; return whether new contacts join."""
+    from outreach import mailing
+
+    console = app.console
+    for one in changes.vanished[:10]:
+        console.say(f"no longer in the list, still to be sent: {one.contact.email}")
+    joins = add_new or changes.mailing is None
+    if changes.new and not joins:
+        if yes or not console.interactive:
+            some = ", ".join(item.contact.email for item in changes.new[:3])
+            console.say(
+                f"{len(changes.new)} new in the list are not part of this mailing ({some}); --add-new adds them"
+            )
+        else:
+            joins = console.ask(f"Add {len(changes.new)} new contacts to the mailing {made.name}? [y/N]") in (
+                "y",
+                "yes",
+            )
+    question = mailing.question(made, changes, chosen, limit, joins, settings, ledger, time.time())
+    if question.count == 0 or yes:
+        return joins
+    if not console.interactive:
+        raise UsageError("there is no terminal to ask on", "say --yes to send, or --dry-run to look")
+    while True:
+        answer = console.ask(question.text)
+        if answer in question.accepted:
+            return joins
+        if answer == "p":
+            _preview_here(app, made)
+            continue
+        raise UsageError("nothing was sent", "outreach preview, outreach rehearse")
+
+
+def _preview_here(app: App, made: Plan) -> None:
+    import datetime
+
+    from outreach import preview as story
+
+    now = datetime.datetime.now(datetime.UTC)
+    for contact in story.choose(made, None, None, None, False):
+        app.console.say(story.as_text(made, contact, now) + "\n" + "─" * 72)
+
+
+def _password(app: App, settings: Settings) -> str | None:
+    from outreach.errors import SettingsError
+
+    password = settings.password()
+    if password is None and settings.user:
+        if not app.console.interactive:
+            raise SettingsError(
+                f"there is no password for {settings.user}",
+                "set OUTREACH_SMTP_PASSWORD_COMMAND or OUTREACH_SMTP_PASSWORD in .env",
+            )
+        password = str(click.prompt(f"Password for {settings.user}", hide_input=True, err=True))
+    return password
+
+
+def _show_end(app: App, document: dict[str, Any], result: Any) -> None:
+    """Say where the mailing stands when a run ends."""
+    from outreach import report
+    from outreach.model import State
+
+    counts = document["counts"]
+    said = [f"{counts[state.value]} {report.SAY[state]}" for state in State if counts[state.value]]
+    app.console.out(f"{document['mailing']}: {', '.join(said) or 'nothing to send'}")
+    if result.in_doubt:
+        app.console.out(
+            f"{result.in_doubt} in doubt: the connection was lost after the mail was handed over; "
+            "they are not sent again by themselves"
+        )
+    if result.interrupted:
+        app.console.out("Stopped by you. The same command continues where it stands.")
+    left = counts["planned"] + counts["deferred"]
+    app.console.next_step("the same command continues" if left else "outreach report -o report.csv")
+
+
+# After sending -----------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.argument("mailing", required=False)
+@_json_option
+@click.option("--watch", is_flag=True, help="Show it again every two seconds.")
+@click.pass_obj
+def status(app: App, mailing: str | None, as_json: bool, watch: bool) -> None:
+    """Show where a mailing stands: counts, pace, expected end, who waits.
+
+    \b
+    Example: outreach status
+    """
+    from outreach import report
+    from outreach.ledger import Ledger
+    from outreach.model import State
+
+    settings = app.settings()
+    while True:
+        with Ledger(settings.ledger) as ledger:
+            found = _find_mailing(ledger, mailing)
+            account = f"{settings.user}@{settings.server.host}" if settings.server else ""
+            document = report.status(ledger, found, settings.rate, settings.rate_per_domain, account)
+        if as_json:
+            _dump(document)
+        else:
+            if watch and app.console.on_terminal:
+                click.clear()
+            app.console.out(f"{found.name} (letter {found.letter})")
+            for state in State:
+                if count := document["counts"][state.value]:
+                    app.console.out(f"  {count:6} {report.SAY[state]}")
+            if document["ends"]:
+                app.console.out(f"  ends {when(document['ends'])}, if it runs; "
+                                f"{document['rate']} in the last hour")  # fmt: skip
+            for one in document["deferred"][:10]:
+                until = when(one["until"])
+                app.console.out(f"  again {until}: {one['email']}: {one['reply']}")
+        if not watch:
+            break
+        time.sleep(2)
+    if not as_json:
+        left = document["counts"]["planned"] + document["counts"]["deferred"]
+        app.console.next_step("outreach send continues" if left else "outreach report -o report.csv")
+
+
+@cli.command()
+@click.argument("mailing", required=False)
+@click.option("--format", "form", type=click.Choice(["csv", "json"]), help="Default: by -o's suffix, or CSV.")
+@click.option("-o", "target", type=click.Path(path_type=Path), metavar="FILE", help="Write to this file.")
+@click.pass_obj
+def report(app: App, mailing: str | None, form: str | None, target: Path | None) -> None:
+    """Export the delivery report: a row per recipient. On a terminal: the totals.
+
+    \b
+    Example: outreach report -o report.csv
+    """
+    from outreach import report as story
+    from outreach.ledger import Ledger
+
+    if form is None and target is not None:
+        form = target.suffix.lstrip(".").lower()
+        if form not in ("csv", "json"):
+            raise UsageError(f"{target} has no suffix of a report", "use .csv or .json, or --format")
+    with Ledger(app.settings().ledger) as ledger:
+        document = story.document(ledger, _find_mailing(ledger, mailing))
+    if form is None and app.console.on_terminal:
+        _show_report(app, document)
+        app.console.next_step("outreach report -o report.csv")
+        return
+    if form == "json":
+        text = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+    else:
+        text = story.as_csv(document)
+    if target is None:
+        click.get_binary_stream("stdout").write(text.encode())
+        return
+    story.write_private(target, text.encode())
+    app.console.say(f"wrote {target}: {document['totals']['deliveries']} deliveries")
+
+
+def _show_report(app: App, document: dict[str, Any]) -> None:
+    from outreach import report as story
+    from outreach.model import State
+
+    console, totals = app.console, document["totals"]
+    console.out(f"\n{document['mailing']}: {totals['deliveries']} deliveries")
+    for state in State:
+        if totals[state.value]:
+            console.out(f"  {totals[state.value]:6} {story.SAY[state]}")
+    if document["excluded"]:
+        console.out(f"  {len(document['excluded']):6} rows got no letter (rejected, duplicate or left out)")
+    shown = [state for state in State if totals[state.value]]
+    for name in ("audience", "language"):
+        rows = [
+            (value or "(none)", counts["total"], *(counts.get(state.value, 0) for state in shown))
+            for value, counts in document[f"by_{name}"].items()
+        ]
+        console.out()
+        console.table((f"by {name}", "total", *(state.value for state in shown)), rows)
+    known = sum(1 for value in document["by_country"] if value)
+    console.out(f"\n{known} countries")
+    troubled = [row for row in document["deliveries"] if row["state"] in ("failed", "unknown", "deferred")]
+    if troubled:
+        console.out()
+        rows = [(row["email"], row["state"], row["attempts"], row["server_reply"]) for row in troubled[:20]]
+        console.table(("not delivered", "state", "attempts", "the server said"), rows)
+
+
+def _overview(app: App) -> None:
+    """Say where the project stands, and the next command."""
+    if not (Path("contacts.csv").exists() or Path("templates").is_dir() or Path(".env").exists()):
+        app.console.out(_EXAMPLES, newline=False)
+        return
+    from outreach import project
+
+    lines, step = project.overview(app.settings())
+    for name, text in lines:
+        app.console.out(f"{name:10}{text}")
+    app.console.out(f"\nNext: {step}")

@@ -1,0 +1,273 @@
+"""Open a session to the mail server: connect, TLS, EHLO, login. Then hand its socket over.
+
+smtplib does the opening, in a daemon thread, because it blocks; tenacity repeats what may pass (a time-out,
+a 4xx greeting), sleeping on an event so that Ctrl-C wakes it. One AUTH mechanism is chosen, so a wrong
+password is tried once. Certificates are always verified (smtplib itself verifies nothing).
+Failures become ServerError with the next step: 69 unreachable, 77 refused. A deadline holds for a whole
+opening, since smtplib's time-out only holds for one read. Known limits: no proxy, no OAuth.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import smtplib
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import tenacity
+
+from outreach.errors import Exit, ServerError
+from outreach.model import Security, Server
+
+_READ_TIMEOUT = 30.0  # seconds for one reply while opening
+_DEADLINE = 90.0  # seconds for a whole opening, all of it
+_MECHANISMS = ("PLAIN", "LOGIN", "CRAM-MD5")
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A session that is ready for mail; the socket is non-blocking from here on."""
+
+    socket: socket.socket
+    extensions: dict[str, str]
+
+
+class Opening:
+    """An opening under way. `result()` answers once; `wake` is called from the thread when it is there."""
+
+    def __init__(
+        self,
+        server: Server,
+        user: str,
+        password: str | None,
+        ehlo_name: str,
+        wake: Callable[[], None],
+        tries: int = 3,
+    ) -> None:
+        self._server, self._user, self._password, self._ehlo_name = server, user, password, ehlo_name
+        self._tries = tries
+        self._cancel = threading.Event()
+        self._results: queue.SimpleQueue[Opened | ServerError] = queue.SimpleQueue()
+        self._wake = wake
+        self._smtp: smtplib.SMTP | None = None
+        threading.Thread(target=self._run, daemon=True, name="opening").start()
+
+    def result(self) -> Opened | ServerError | None:
+        """Return the session or the failure, None while it is still under way."""
+        try:
+            return self._results.get_nowait()
+        except queue.Empty:
+            return None
+
+    def cancel(self) -> None:
+        """Give up: no further try; a session that opens all the same is closed."""
+        self._cancel.set()
+
+    def _run(self) -> None:
+        result: Opened | ServerError
+        try:
+            result = self._open()
+        except ServerError as error:
+            result = error
+        except Exception as error:  # an unforeseen failure must not leave the loop waiting
+            # Not its text: an encoding error, for one, quotes the password.
+            result = ServerError(f"{self._server}: opening the session failed ({type(error).__name__})")
+        if self._cancel.is_set() and isinstance(result, Opened):
+            result.socket.close()
+            return
+        self._results.put(result)
+        self._wake()
+
+    def _open(self) -> Opened:
+        retrying = tenacity.Retrying(
+            sleep=tenacity.sleep_using_event(self._cancel),
+            stop=tenacity.stop_after_attempt(self._tries) | tenacity.stop_when_event_set(self._cancel),
+            wait=tenacity.wait_exponential(multiplier=0.5, max=30),
+            retry=tenacity.retry_if_exception(_may_pass),
+            reraise=True,
+        )
+        try:
+            return retrying(self._try)
+        except (OSError, smtplib.SMTPException) as error:
+            raise _explain(self._server, error) from error
+
+    def _try(self) -> Opened:
+        watchdog = threading.Timer(_DEADLINE, self._abort)
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            return self._try_once()
+        except BaseException:
+            self._abort()
+            raise
+        finally:
+            watchdog.cancel()
+
+    def _abort(self) -> None:
+        smtp = self._smtp
+        if smtp is not None and smtp.sock is not None:
+            with contextlib.suppress(OSError):
+                smtp.sock.shutdown(socket.SHUT_RDWR)
+            smtp.close()
+
+    def _try_once(self) -> Opened:
+        server = self._server
+        context = tls_context(server) if server.security is not Security.OFF else None
+        smtp: smtplib.SMTP
+        if server.security is Security.TLS:
+            smtp = _NamedTLS(
+                server.tls_name, local_hostname=self._ehlo_name, timeout=_READ_TIMEOUT, context=context
+            )
+        else:
+            smtp = smtplib.SMTP(local_hostname=self._ehlo_name, timeout=_READ_TIMEOUT)
+        self._smtp = smtp
+        smtp._host = server.tls_name or server.host  # type: ignore[attr-defined]  # starttls() verifies this name
+        code, words = smtp.connect(server.host, server.port)
+        if code != 220:
+            raise smtplib.SMTPConnectError(code, words)
+        smtp.ehlo_or_helo_if_needed()
+        if server.security is Security.STARTTLS:
+            smtp.starttls(context=context)
+            smtp.ehlo_or_helo_if_needed()
+        if self._user and self._password:
+            self._log_in(smtp)
+        return _hand_over(smtp)
+
+    def _log_in(self, smtp: smtplib.SMTP) -> None:
+        offered = smtp.esmtp_features.get("auth", "").upper().split()
+        mechanism = next((name for name in _MECHANISMS if name in offered), None)
+        if mechanism is None:
+            raise smtplib.SMTPNotSupportedError(
+                f"it offers no login that we know (offered: {' '.join(offered) or 'none'})"
+            )
+        if not (self._user + (self._password or "")).isascii():
+            raise ServerError(
+                "the login name or password has letters outside ASCII, which SMTP logins cannot carry safely",
+                "make an app password, or change the password",
+                exit_code=Exit.REFUSED,
+            )
+        smtp.user, smtp.password = self._user, self._password  # type: ignore[attr-defined]
+        method = getattr(smtp, f"auth_{mechanism.lower().replace('-', '_')}")
+        smtp.auth(mechanism, method, initial_response_ok=mechanism == "PLAIN")
+
+
+class _NamedTLS(smtplib.SMTP_SSL):
+    """TLS from the start, verified against a name that may differ from the host."""
+
+    def __init__(self, tls_name: str, **options: object) -> None:
+        self._tls_name = tls_name
+        super().__init__(**options)  # type: ignore[arg-type]
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        raw = socket.create_connection((host, port), timeout)
+        try:
+            return self.context.wrap_socket(raw, server_hostname=self._tls_name or host)
+        except BaseException:
+            raw.close()
+            raise
+
+
+def tls_context(server: Server) -> ssl.SSLContext:
+    """Return a context that verifies certificate and name, with the system's authorities or the given one."""
+    context = ssl.create_default_context(cafile=server.ca_file or None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def open_once(server: Server, user: str, password: str | None, ehlo_name: str) -> Opened:
+    """Open a session and wait for it. Raises ServerError."""
+    done = threading.Event()
+    opening = Opening(server, user, password, ehlo_name, done.set)
+    done.wait()
+    result = opening.result()
+    if isinstance(result, Opened):
+        return result
+    raise result or ServerError(f"{server}: the opening was given up")
+
+
+def _hand_over(smtp: smtplib.SMTP) -> Opened:
+    sock, file = smtp.sock, smtp.file  # type: ignore[attr-defined]
+    assert sock is not None
+    sock.setblocking(False)
+    unread = b""
+    with contextlib.suppress(ssl.SSLWantReadError, BlockingIOError):
+        unread = file.peek(1) if file is not None else b""
+    if unread:
+        # Whatever was said before we asked cannot be told from an answer (and may come from before TLS).
+        raise smtplib.SMTPServerDisconnected("the server spoke out of turn")
+    extensions = {name.lower(): text for name, text in smtp.esmtp_features.items()}
+    smtp.sock = None
+    smtp.file = None  # type: ignore[attr-defined]  # the socket keeps living: it counts its files
+    if file is not None:
+        file.detach()  # closing the buffer would close the socket's handle on it
+    return Opened(sock, extensions)
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Tell whether trying again in seconds can help."""
+    if isinstance(error, ssl.SSLError):
+        return False
+    if isinstance(error, smtplib.SMTPAuthenticationError):
+        return 400 <= error.smtp_code < 500
+    if isinstance(error, smtplib.SMTPNotSupportedError):
+        return False
+    if isinstance(error, smtplib.SMTPResponseException):
+        return 400 <= error.smtp_code < 500
+    if isinstance(error, socket.gaierror):
+        return error.errno == socket.EAI_AGAIN
+    return isinstance(error, OSError)  # SMTPServerDisconnected is one as well
+
+
+def _words(error: smtplib.SMTPResponseException) -> str:
+    text = error.smtp_error
+    words = text.decode("utf-8", "backslashreplace") if isinstance(text, bytes) else str(text)
+    return f"{error.smtp_code} {' '.join(words.split())}"[:300]
+
+
+def _explain(server: Server, error: Exception) -> ServerError:
+    """Turn a failure into one sentence and the next step."""
+    where = str(server)
+    match error:
+        case smtplib.SMTPAuthenticationError():
+            return ServerError(
+                f"{where} refuses the login: {_words(error)}",
+                "check OUTREACH_SMTP_USER and the password; many providers want an app password",
+                exit_code=Exit.REFUSED,
+            )
+        case smtplib.SMTPNotSupportedError():
+            text = str(error)
+            if "STARTTLS" in text:
+                text = "it offers no STARTTLS, so the mails would travel in plain text"
+            return ServerError(f"{where}: {text}", "try smtps:// and port 465, or ask the provider")
+        case smtplib.SMTPResponseException():
+            code = Exit.REFUSED if error.smtp_code >= 500 else Exit.UNREACHABLE
+            return ServerError(f"{where} does not let us in: {_words(error)}", exit_code=code)
+        case ssl.SSLCertVerificationError():
+            return ServerError(
+                f"{where}: the certificate does not verify: {error.verify_message}",
+                "check the host name in OUTREACH_SMTP_URL (?tls_name=NAME, ?ca=FILE for an authority of your own)",
+            )
+        case ssl.SSLError():
+            return ServerError(
+                f"{where}: no secure connection: {error.reason or error}",
+                "smtps:// is for port 465, smtp:// for port 587",
+            )
+        case socket.gaierror():
+            return ServerError(
+                f"{server.host} is not found", "check the spelling in OUTREACH_SMTP_URL, and the network"
+            )
+        case TimeoutError() | smtplib.SMTPServerDisconnected() if "timed out" in str(error):
+            return ServerError(
+                f"{where} does not answer", "check host and port, and whether a firewall is between"
+            )
+        case ConnectionRefusedError():
+            return ServerError(f"{where} refuses connections: nothing listens there", "check host and port")
+        case smtplib.SMTPServerDisconnected():
+            return ServerError(f"{where} closed the connection while it was being opened", "try again later")
+        case _:
+            text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            return ServerError(f"{where} cannot be reached: {text}", "check the network")

@@ -1,0 +1,134 @@
+"""What the terminal shows: tables, progress, errors, questions.
+
+stdout carries data, stderr carries progress, questions and errors; colour and bars only on a terminal,
+never with --plain or NO_COLOR. Texts from lists and servers are printed as text, never as markup.
+rich is imported only when something is drawn.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from outreach.errors import OutreachError
+from outreach.times import clock, when
+
+if TYPE_CHECKING:
+    from outreach.delivery import Observer, Progress
+
+
+class Console:
+    """Where a command prints."""
+
+    def __init__(self, quiet: bool = False, plain: bool = False) -> None:
+        self.quiet = quiet
+        self.plain = plain or bool(os.environ.get("NO_COLOR"))
+
+    @property
+    def interactive(self) -> bool:
+        """Tell whether a person is there to be asked."""
+        return sys.stdin.isatty() and sys.stderr.isatty()
+
+    @property
+    def on_terminal(self) -> bool:
+        """Tell whether stdout is a terminal."""
+        return sys.stdout.isatty()
+
+    def out(self, text: str = "", newline: bool = True) -> None:
+        """Print data."""
+        click.echo(text, nl=newline)
+
+    def say(self, text: str = "") -> None:
+        """Print what goes on, to stderr."""
+        if not self.quiet:
+            click.echo(text, err=True)
+
+    def next_step(self, text: str) -> None:
+        """End a command with its likely next step; on a terminal only."""
+        if self.on_terminal and sys.stderr.isatty():
+            self.say("\n" + self._styled(f"Next: {text}", dim=True))
+
+    def ask(self, question: str) -> str:
+        """Ask and return the answer in lower case."""
+        return str(click.prompt(question, default="", show_default=False, err=True)).strip().lower()
+
+    def error(self, error: OutreachError) -> None:
+        """Print what stops a command: the message, every problem, the next step."""
+        click.echo(self._styled("outreach: ", fg="red", bold=True) + error.message, err=True)
+        for problem in error.problems:
+            click.echo(f"  {problem}", err=True)
+        if error.hint:
+            click.echo(self._styled("  → ", fg="cyan") + error.hint, err=True)
+
+    def _styled(self, text: str, **style: Any) -> str:
+        return click.style(text, **style) if sys.stderr.isatty() and not self.plain else text
+
+    def table(self, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Print rows of text and numbers in aligned columns."""
+        from rich.console import Console as Rich
+        from rich.table import Table
+        from rich.text import Text
+
+        rich = Rich(width=None if self.on_terminal else 200, no_color=self.plain, highlight=False)
+        grid = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="bold")
+        for n, title in enumerate(head):
+            number = bool(rows) and all(isinstance(row[n], int | float) for row in rows)
+            grid.add_column(title, justify="right" if number else "left", overflow="fold")
+        for row in rows:
+            grid.add_row(*(Text(str(cell)) for cell in row))
+        rich.print(grid)
+
+    @contextmanager
+    def progress(self) -> Iterator[Observer]:
+        """Show a run: a bar with pace and expected end on a terminal, single lines elsewhere."""
+        if self.quiet or self.plain or not sys.stderr.isatty():
+            yield lambda progress, note: self.say(f"  {note}") if note else None
+            return
+        from rich.console import Console as Rich
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as Bar
+
+        bar = Bar(
+            TextColumn("  "),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TextColumn("{task.description}", markup=False),
+            console=Rich(stderr=True, highlight=False),
+            transient=True,
+        )
+        with bar:
+            task = bar.add_task("", total=None)
+
+            def observe(progress: Progress, note: str) -> None:
+                bar.update(
+                    task,
+                    total=max(progress.total, 1),
+                    completed=progress.done,
+                    description=describe(progress),
+                )
+                if note:
+                    bar.console.print(f"  {note}", markup=False)
+
+            yield observe
+
+
+def describe(progress: Progress) -> str:
+    """Say in a few words how fast it goes, what it waits for, and when it ends."""
+    parts = []
+    spent = time.time() - progress.started_at
+    if progress.done > 1 and spent > 1:
+        pace = progress.done / spent * 3600
+        parts.append(f"{pace:.0f}/hour" if pace < 10000 else f"{pace / 3600:.0f}/second")
+    if progress.next_at is not None:
+        parts.append(f"next {clock(progress.next_at)}")
+    if progress.ends_at is not None:
+        parts.append(f"until {when(progress.ends_at)}")
+    if progress.note:
+        parts.append(progress.note)
+    return " · ".join(parts)

@@ -1,0 +1,244 @@
+"""Start a mailing, or continue it: compare the plan with the ledger, ask, record, send.
+
+Running `send` again continues: whoever has the letter never gets it again. What changed since is never
+mixed in silently: changed letters are refused, added contacts wait for consent, vanished ones are listed.
+Nothing is recorded before consent. Raises SettingsError, UsageError, and what plan and delivery raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from outreach import address, delivery, message
+from outreach import plan as plans
+from outreach.errors import Exit, Problem, SettingsError, UsageError
+from outreach.ledger import Delivery, Ledger, Mailing, NewDelivery
+from outreach.model import OPEN_STATES, Contact, Security, Server, State
+from outreach.plan import Item, Plan
+from outreach.settings import Settings, is_loopback
+from outreach.times import when
+
+_TYPE_THE_NUMBER = 500  # above this, "y" is not enough
+
+
+@dataclass(slots=True)
+class Changes:
+    """What a plan differs in from the mailing that the ledger already has."""
+
+    mailing: Mailing | None
+    new: list[Item] = field(default_factory=list)
+    changed: list[Delivery] = field(default_factory=list)  # not yet sent, would be another letter now
+    vanished: list[Delivery] = field(default_factory=list)  # not yet sent, no longer in the list
+    open: list[Delivery] = field(default_factory=list)
+
+
+def compare(plan: Plan, ledger: Ledger | None) -> Changes:
+    """Compare a plan with the mailing of the same name."""
+    mailing = ledger.mailing(plan.name) if ledger else None
+    if ledger is None or mailing is None:
+        return Changes(None, new=list(plan.items))
+    changes = Changes(mailing)
+    known = {one.address: one for one in ledger.deliveries(mailing)}
+    listed = {address.key(contact.email) for contact in plan.contacts.contacts}
+    hashes = {address.key(item.contact.email): item for item in plan.items}
+    changes.new = [item for key, item in hashes.items() if key not in known]
+    for key, one in known.items():
+        if one.state not in OPEN_STATES:
+            continue
+        changes.open.append(one)
+        if key not in listed:
+            changes.vanished.append(one)
+        elif key in hashes and hashes[key].content_hash != one.content_hash:
+            changes.changed.append(one)
+    return changes
+
+
+def refuse_changes(plan: Plan, changes: Changes) -> None:
+    """Refuse to continue a mailing with other letters than it began with. Raises UsageError."""
+    if changes.mailing is not None and changes.mailing.letter != plan.letter.name:
+        raise UsageError(
+            f"the mailing {plan.name} sends the letter {changes.mailing.letter}, not {plan.letter.name}",
+            "choose another --name",
+        )
+    if changes.changed:
+        some = ", ".join(one.contact.email for one in changes.changed[:3])
+        raise UsageError(
+            f"the mailing {plan.name} has begun, and {len(changes.changed)} of its letters that are not yet sent "
+            f"would now be different ({some}{', …' if len(changes.changed) > 3 else ''})",
+            f"put letter, list and settings back as they were, or send a new mailing: --name {plan.name}-2",
+        )
+
+
+def check_account(plan: Plan, settings: Settings) -> Server:
+    """Return the server, once it is sure that we may send with these settings. Raises SettingsError, UsageError."""
+    problems = []
+    if settings.server is None:
+        problems.append(
+            Problem("", None, "OUTREACH_SMTP_URL is not set", "the mail server, like smtp://mail.example:587")
+        )
+    if settings.sender is None:
+        problems.append(
+            Problem("", None, "OUTREACH_FROM is not set", "who writes, like Name <me@mail.example>")
+        )
+    if problems or settings.server is None or settings.sender is None:
+        raise SettingsError(
+            "the account is not set up", "write it in .env; `outreach init` makes one", problems
+        )
+    server = settings.server
+    if is_loopback(server.host):
+        return server
+    if server.security is Security.OFF and settings.user:
+        raise SettingsError(
+            f"{server} would get your password in plain text (?tls=off)",
+            "take ?tls=off out of OUTREACH_SMTP_URL",
+        )
+    if address.is_reserved(settings.sender.address):
+        raise SettingsError(
+            f"OUTREACH_FROM is {settings.sender.address}, an address that cannot exist",
+            "answers and bounces must reach you: set your real address",
+        )
+    if plan.items and all(address.is_reserved(item.contact.email) for item in plan.items):
+        raise UsageError(
+            "every address in this list is an example and cannot exist",
+            "try it with `outreach rehearse`; put your own contacts into contacts.csv",
+        )
+    return server
+
+
+def chooser(
+    plan: Plan, changes: Changes, only: Sequence[str], excepted: Sequence[str]
+) -> Callable[[Contact], bool]:
+    """Return the test for this run's filters, over the list and over what the ledger still has to send."""
+    people = [*plan.contacts.contacts, *(one.contact for one in changes.open)]
+    return plans.chooser(only, excepted, people, plan.contacts.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked before a run, and which answers mean yes."""
+
+    text: str
+    count: int
+    accepted: frozenset[str]
+
+
+def question(
+    plan: Plan,
+    changes: Changes,
+    chosen: Callable[[Contact], bool],
+    limit: int | None,
+    joins: bool,
+    settings: Settings,
+    ledger: Ledger | None,
+    now: float,
+) -> Question:
+    """Put the run into one sentence. Above 500 letters the answer is their number."""
+    items = [item.contact for item in changes.new if joins]
+    people = [contact for contact in [*(one.contact for one in changes.open), *items] if chosen(contact)][
+        :limit
+    ]
+    account = f"{settings.user}@{settings.server.host}" if settings.server else ""
+    ends = plans.duration(people, settings, ledger, account, now)[1]
+    rate = ", ".join(map(str, settings.rate)) or "unlimited"
+    pace = f"{rate}, until {when(ends)}"
+    count = len(people)
+    if changes.mailing is not None:
+        begin = f"Continue {plan.name}: {count} letters still to send"
+    else:
+        counts = plans.totals(item for item in plan.items if chosen(item.contact))
+        languages, countries = len(counts["by_language"]), len([c for c in counts["by_country"] if c])
+        begin = (
+            f"Send {_many(count, 'letter')} in {_many(languages, 'language')} "
+            f"to {_many(countries, 'country')}"
+        )
+    sender = f"{plan.sender.name} <{plan.sender.address}>" if plan.sender.name else plan.sender.address
+    if count > _TYPE_THE_NUMBER:
+        return Question(
+            f"{begin} as {sender}, {pace}? [type {count} to send / p = preview]",
+            count,
+            frozenset({str(count)}),
+        )
+    return Question(f"{begin} as {sender}, {pace}? [y/N/p = preview]", count, frozenset({"y", "yes"}))
+
+
+def _many(count: int, word: str) -> str:
+    if count == 1:
+        return f"1 {word}"
+    return f"{count} {word[:-1]}ies" if word.endswith("y") else f"{count} {word}s"
+
+
+def record(plan: Plan, changes: Changes, add_new: bool, ledger: Ledger, now: float) -> Mailing:
+    """Write the plan down: mailing, frozen version, deliveries, and who gets none and why."""
+    with ledger.transaction():
+        mailing = changes.mailing or ledger.create_mailing(
+            plan.name, plan.letter.name, plan.today.isoformat(), now
+        )
+        if changes.new and (add_new or changes.mailing is None):
+            version = ledger.add_version(
+                mailing,
+                plan.fingerprint,
+                plan.letter.sources,
+                plan.letter.source_language,
+                plan.sender,
+                plan.reply_to,
+                plan.unsubscribe,
+                now,
+            )
+            domain = address.domain(plan.sender.address)
+            ledger.add_deliveries(
+                mailing,
+                version,
+                (
+                    NewDelivery(
+                        item.contact,
+                        item.language,
+                        item.content_hash,
+                        message.new_message_id(ledger.key, item.contact.email, domain),
+                    )
+                    for item in changes.new
+                ),
+            )
+        ledger.add_excluded(mailing, plan.excluded, now)
+    return mailing
+
+
+def select(
+    ledger: Ledger, mailing: Mailing, chosen: Callable[[Contact], bool], limit: int | None
+) -> list[Delivery]:
+    """Return the open deliveries that one run is to handle."""
+    found = [one for one in ledger.deliveries(mailing, OPEN_STATES) if chosen(one.contact)]
+    return found if limit is None else found[:limit]
+
+
+def orders(
+    settings: Settings, server: Server, password: str | None, wait: bool = True, breaker: bool = True
+) -> delivery.Orders:
+    """Turn settings into the orders of a run."""
+    return delivery.Orders(
+        server=server,
+        user=settings.user if password else "",
+        password=password,
+        ehlo_name=settings.ehlo_name,
+        rate=settings.rate,
+        rate_per_domain=settings.rate_per_domain,
+        connections=settings.connections,
+        retry=settings.retry,
+        give_up=settings.give_up,
+        wait=wait,
+        breaker=breaker,
+    )
+
+
+def exit_code(result: delivery.Result) -> int:
+    """Return the exit code of a run: 130 > 77, 69 > 75 > 1 > 0."""
+    counts = result.progress.counts
+    if result.interrupted:
+        return Exit.INTERRUPTED
+    if result.error is not None and result.error.exit_code in (Exit.REFUSED, Exit.UNREACHABLE):
+        return result.error.exit_code
+    if result.error is not None or any(counts[state] for state in (*OPEN_STATES, State.SENDING)):
+        return Exit.STOPPED
+    if counts[State.FAILED] or counts[State.UNKNOWN]:
+        return Exit.SOME_FAILED
+    return Exit.OK

@@ -1,0 +1,149 @@
+"""The words of the program as types, in the order the data flows.
+
+contact → letter → rendered → message → delivery → attempt (outcome). Frozen values without behaviour;
+nothing here reads a file, a clock or a socket. Times are UTC: `datetime` towards people and JSON,
+seconds since the epoch (float) in the ledger and the sending loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+# The columns every list may have; any other column becomes a field of the contact.
+CONTACT_COLUMNS = ("email", "name", "audience", "organisation", "country", "language", "gender", "title")
+# What a letter may use besides the fields of the list.
+LETTER_VARIABLES = (*CONTACT_COLUMNS, "country_name", "salutation", "today", "sender")
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """A row somebody gave us, with a usable primary address."""
+
+    email: str
+    name: str = ""
+    audience: str = ""
+    organisation: str = ""
+    country: str = ""
+    language: str = ""
+    gender: str = ""
+    title: str = ""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    alternates: tuple[str, ...] = ()
+    line: int = 0
+    file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who writes: a display name and an address, as in a From line."""
+
+    name: str
+    address: str
+
+    @property
+    def domain(self) -> str:
+        """The domain of the address."""
+        return self.address.rpartition("@")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most `count` transactions in any `seconds` (a sliding window)."""
+
+    count: int
+    seconds: int
+
+    def __str__(self) -> str:
+        units = {1: "second", 60: "minute", 3600: "hour", 86400: "day"}
+        return f"{self.count}/{units.get(self.seconds, f'{self.seconds}s')}"
+
+
+class Security(StrEnum):
+    """How a connection to a server is protected."""
+
+    TLS = "tls"
+    STARTTLS = "starttls"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where and how to reach the submission server (RFC 6409, RFC 8314)."""
+
+    host: str
+    port: int
+    security: Security
+    user: str = ""
+    tls_name: str = ""
+    ca_file: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A letter for one reader, before it is a message."""
+
+    subject: str
+    text: str
+    html: str
+    language: str
+    direction: str
+    template: str
+
+
+class State(StrEnum):
+    """Where a delivery stands. `sent` means accepted by the next server, never read."""
+
+    PLANNED = "planned"
+    SENDING = "sending"
+    SENT = "sent"
+    DEFERRED = "deferred"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    SUPPRESSED = "suppressed"
+    CANCELLED = "cancelled"
+
+
+OPEN_STATES = (State.PLANNED, State.DEFERRED)  # may still leave
+HELD_STATES = (
+    State.PLANNED,
+    State.SENDING,
+    State.SENT,
+    State.DEFERRED,
+    State.UNKNOWN,
+)  # has it, or may get it
+
+
+class Verdict(StrEnum):
+    """What one attempt came to."""
+
+    SENT = "sent"
+    DEFERRED = "deferred"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+class Scope(StrEnum):
+    """Whose fault it is: this recipient's, this message's, or the whole session's."""
+
+    RECIPIENT = "recipient"
+    MESSAGE = "message"
+    SESSION = "session"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The verdict of one attempt. `reply` is the server's words, `reason` ours; never mixed."""
+
+    verdict: Verdict
+    scope: Scope
+    code: int | None = None
+    enhanced: str = ""
+    reply: str = ""
+    reason: str = ""
+    reached_rcpt: bool = False
+    lost: bool = False  # the connection is gone, the server said nothing about this mail

@@ -1,0 +1,231 @@
+"""Who gets what: contacts × letter − suppressed − whoever has it already → a plan.
+
+The whole list is planned before anything leaves: every letter is rendered once, its content hashed, and
+whoever gets none is listed with the reason, so that nobody is forgotten. A plan only reads the ledger.
+Also here: the filters that choose what one run sends, and how long it would take.
+Raises LetterError, ContactsError (nothing to send), UsageError (filters).
+"""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from outreach import address, languages, message, throttle
+from outreach.contacts import ContactList
+from outreach.errors import ContactsError, UsageError
+from outreach.ledger import Ledger
+from outreach.letters import Letter
+from outreach.model import CONTACT_COLUMNS, Contact, Identity
+from outreach.settings import Settings
+from outreach.times import iso
+
+NOBODY = Identity("Your name", "you@outreach.example")  # shown before a sender is set
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One letter of the plan."""
+
+    contact: Contact
+    language: str
+    file: str
+    complete: bool
+    wanted_language: str
+    content_hash: str
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a mailing is to be."""
+
+    name: str
+    letter: Letter
+    contacts: ContactList
+    sender: Identity
+    reply_to: Identity
+    unsubscribe: str
+    today: datetime.date
+    items: list[Item] = field(default_factory=list)
+    excluded: list[tuple[str, str]] = field(default_factory=list)  # (email, reason)
+
+    @property
+    def fingerprint(self) -> str:
+        """12 hex digits that identify the whole mailing: who gets which content."""
+        return message.fingerprint({address.key(i.contact.email): i.content_hash for i in self.items})
+
+    @property
+    def fallbacks(self) -> list[Item]:
+        """Who gets another language than theirs, or the general ask where a special one exists."""
+        return [item for item in self.items if not item.complete]
+
+
+def make(
+    name: str,
+    letter: Letter,
+    contacts: ContactList,
+    settings: Settings,
+    ledger: Ledger | None,
+    now: float,
+    again: bool = False,
+) -> Plan:
+    """Plan a mailing. With `again`, whoever has this letter under another name gets it once more."""
+    sender = settings.sender or NOBODY
+    mailing = ledger.mailing(name) if ledger else None
+    today = (
+        datetime.date.fromisoformat(mailing.today)
+        if mailing
+        else datetime.datetime.fromtimestamp(now).astimezone().date()
+    )
+    plan = Plan(name, letter, contacts, sender, settings.reply_to or sender, settings.unsubscribe, today)
+    letter.check_variables([column for column in contacts.columns if column not in CONTACT_COLUMNS])
+    plan.excluded += [(one.value or f"line {one.line}", one.problem) for one in contacts.rejected]
+    suppressed = ledger.suppressions(now) if ledger else {}
+    holders = ledger.holders(letter.name, besides=name) if ledger and not again else {}
+    for contact in contacts.contacts:
+        key = address.key(contact.email)
+        reason = suppressed.get(key) or suppressed.get(f"@{address.domain(contact.email)}")
+        if reason:
+            plan.excluded.append((contact.email, f"suppressed: {reason}"))
+        elif other := holders.get(key):
+            plan.excluded.append((contact.email, f"has this letter already, by the mailing {other}"))
+        else:
+            plan.items.append(_item(plan, contact))
+    return plan
+
+
+def _item(plan: Plan, contact: Contact) -> Item:
+    found = plan.letter.find(contact)
+    rendered = plan.letter.render(contact, plan.sender, plan.reply_to, plan.today)
+    digest = message.content_hash(rendered, plan.sender, plan.reply_to, plan.unsubscribe)
+    return Item(contact, rendered.language, found.file.file, found.complete, found.wanted_language, digest)
+
+
+def refuse_nothing(plan: Plan) -> None:
+    """Refuse a plan without letters. Raises ContactsError."""
+    if plan.items:
+        return
+    reasons = Counter(reason.partition(":")[0] for _, reason in plan.excluded).most_common(3)
+    why = "; ".join(f"{count} × {reason}" for reason, count in reasons) or "it has no rows"
+    raise ContactsError(
+        f"nobody in {plan.contacts.file} is left to write to: {why}",
+        "`outreach contacts check` shows the list, `outreach plan` who is left out and why",
+    )
+
+
+# Choosing ---------------------------------------------------------------------------------------
+
+
+def chooser(
+    only: Sequence[str], excepted: Sequence[str], contacts: Iterable[Contact], columns: Iterable[str]
+) -> Callable[[Contact], bool]:
+    """Return the test for --only and --except: same field = or, different fields = and; any exception excludes.
+
+    Raises UsageError for a field that is not there and for a value that no contact has.
+    """
+    known = [*CONTACT_COLUMNS, *[column for column in columns if column not in CONTACT_COLUMNS]]
+    people = list(contacts)
+    wanted: dict[str, set[str]] = {}
+    unwanted: dict[str, set[str]] = {}
+    for texts, target in ((only, wanted), (excepted, unwanted)):
+        for text in texts:
+            name, value = _filter(text, known, people)
+            target.setdefault(name, set()).add(value)
+
+    def chosen(contact: Contact) -> bool:
+        return all(_value(contact, name) in values for name, values in wanted.items()) and not any(
+            _value(contact, name) in values for name, values in unwanted.items()
+        )
+
+    return chosen
+
+
+def _filter(text: str, known: list[str], people: list[Contact]) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    name = name.strip().lower().replace(" ", "_")
+    if not equals:
+        raise UsageError(f"{text!r} is no filter", "write it like country=DE")
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"fields: {', '.join(known)}"
+        raise UsageError(f"no contact has a field {name!r}", hint)
+    value = value.strip()
+    if name == "country":
+        value = languages.country_code(value) or value
+    folded = value.casefold()
+    there = {_value(contact, name): _shown(contact, name) for contact in people}
+    if folded not in there:
+        near = difflib.get_close_matches(folded, [known for known in there if known], 1)
+        hint = f"did you mean {name}={there[near[0]]}?" if near else ""
+        raise UsageError(f"no contact has {name}={value}", hint)
+    return name, folded
+
+
+def _shown(contact: Contact, name: str) -> str:
+    return str(getattr(contact, name)) if name in CONTACT_COLUMNS else contact.fields.get(name, "")
+
+
+def _value(contact: Contact, name: str) -> str:
+    return _shown(contact, name).casefold()
+
+
+# Time -------------------------------------------------------------------------------------------
+
+
+def duration(
+    contacts: Iterable[Contact], settings: Settings, ledger: Ledger | None, account: str, now: float
+) -> tuple[float, float]:
+    """Return when the first and the last of these letters would leave at the settings' limits."""
+    domains = [address.domain(contact.email) for contact in contacts]
+    history = ledger.history(account=account) if ledger else (lambda n: None)
+    return throttle.simulate(domains, settings.rate, settings.rate_per_domain, now, history)
+
+
+def totals(items: Iterable[Item]) -> dict[str, dict[str, int]]:
+    """Count letters by audience, language of the letter and country."""
+    counters: Mapping[str, Counter[str]] = {name: Counter() for name in ("audience", "language", "country")}
+    for item in items:
+        counters["audience"][item.contact.audience] += 1
+        counters["language"][item.language] += 1
+        counters["country"][item.contact.country] += 1
+    return {f"by_{name}": dict(counter.most_common()) for name, counter in counters.items()}
+
+
+def document(
+    plan: Plan,
+    settings: Settings,
+    ledger: Ledger | None,
+    only: Sequence[str],
+    excepted: Sequence[str],
+    limit: int | None,
+    now: float,
+) -> dict[str, object]:
+    """Return the plan as scripts read it (`plan --json`): the whole fingerprint, the chosen letters."""
+    chosen = chooser(only, excepted, plan.contacts.contacts, plan.contacts.columns)
+    items = [item for item in plan.items if chosen(item.contact)][:limit]
+    account = f"{settings.user}@{settings.server.host}" if settings.server else ""
+    starts, ends = duration([item.contact for item in items], settings, ledger, account, now)
+    return {
+        "mailing": plan.name,
+        "letter": plan.letter.name,
+        "fingerprint": plan.fingerprint,
+        "total": len(items),
+        **totals(items),
+        "excluded": [{"email": email, "reason": reason} for email, reason in plan.excluded],
+        "fallbacks": [
+            {
+                "email": item.contact.email,
+                "audience": item.contact.audience,
+                "wanted": item.wanted_language,
+                "language": item.language,
+                "file": item.file,
+            }
+            for item in items
+            if not item.complete
+        ],
+        "starts": iso(starts),
+        "ends": iso(ends),
+    }

@@ -1,0 +1,192 @@
+"""A project folder: make a new one, and find what ships with the program.
+
+`init` writes .env (mode 600), contacts.csv and templates/, and never overwrites anything. Providers' servers
+and limits come from providers.toml, without network. Raises UsageError when the folder cannot be made.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from outreach import address, contacts, letters
+from outreach.errors import OutreachError, UsageError
+from outreach.ledger import Ledger
+from outreach.model import OPEN_STATES, Identity
+from outreach.settings import Settings
+
+_HERE = Path(__file__).parent
+
+
+def shipped(name: str) -> Path:
+    """Return where a shipped file or folder lies: inside the wheel, or beside the package in a checkout."""
+    inside = _HERE / "shipped" / name
+    return inside if inside.exists() else _HERE.parent / name
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """What is known of a mail provider (providers.toml)."""
+
+    name: str
+    smtp: str
+    imap: str
+    rate: str
+    limits: str
+    password: str
+    password_page: str
+    source: str
+    checked: str
+    note: str
+
+
+def provider_of(mail: str) -> Provider | None:
+    """Return the provider of an address, if it is a known one."""
+    data = tomllib.loads((_HERE / "providers.toml").read_text(encoding="utf-8"))
+    domain = address.domain(mail)
+    for one in data["provider"]:
+        if domain in one["domains"]:
+            return Provider(**{name: one[name] for name in Provider.__dataclass_fields__})
+    return None
+
+
+def create(
+    directory: Path, sender: Identity | None, reply_to: Identity | None
+) -> tuple[list[Path], list[Path], Provider | None]:
+    """Make a project folder; return what was written, what was kept, and the provider if it is known."""
+    provider = provider_of(sender.address) if sender else None
+    written: list[Path] = []
+    kept: list[Path] = []
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        env = directory / ".env"
+        if env.exists():
+            kept.append(env)
+        else:
+            handle = os.open(env, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+            with os.fdopen(handle, "w", encoding="utf-8") as out:
+                out.write(env_text(sender, reply_to, provider))
+            written.append(env)
+        people = directory / "contacts.csv"
+        if people.exists():
+            kept.append(people)
+        else:
+            handle = os.open(people, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+            with os.fdopen(handle, "wb") as raw:
+                raw.write(shipped("contacts.example.csv").read_bytes())
+            written.append(people)
+        templates = directory / "templates"
+        if templates.exists():
+            kept.append(templates)
+        else:
+            shutil.copytree(shipped("templates"), templates)
+            written.append(templates)
+    except OSError as error:
+        raise UsageError(f"{directory} cannot be set up: {error.strerror}", "choose another folder") from None
+    return written, kept, provider
+
+
+def env_text(sender: Identity | None, reply_to: Identity | None, provider: Provider | None) -> str:
+    """Return a commented .env."""
+
+    def line(name: str, value: str, example: str) -> str:
+        return f"OUTREACH_{name}={value}" if value else f"# OUTREACH_{name}={example}"
+
+    known = provider is not None and provider.smtp
+    parts = [
+        "# Settings of this project. Only you should read this file (mode 600).",
+        "# A line that begins with # is off. `outreach settings` shows what holds.",
+        "",
+        "# Who writes, and where answers go. Use your real address: answers must reach you.",
+        line("FROM", _shown(sender), "Solidarity Committee <press@mail.example>"),
+        line("REPLY_TO", _shown(reply_to), "press@mail.example"),
+        "",
+    ]
+    if provider is not None:
+        parts += [f"# {provider.name}: {provider.password}"]
+        parts += [f"# {provider.password_page}"] if provider.password_page else []
+        parts += [f"# {provider.note}"] if provider.note else []
+        parts += [f"# Facts from {provider.source}" + (f", {provider.checked}" if provider.checked else "")]
+    parts += [
+        "# The mail server. smtp:// is STARTTLS (587), smtps:// is TLS from the start (465); both verified.",
+        line("SMTP_URL", provider.smtp if provider and known else "", "smtp://mail.example:587"),
+        "# The login name is the FROM address unless set here.",
+        line("SMTP_USER", "", "press@mail.example"),
+        "# The password, or better a command that prints it.",
+        line("SMTP_PASSWORD_COMMAND", "", "pass show mail"),
+        line("SMTP_PASSWORD", "", ""),
+        "",
+        "# How fast. All limits hold at once; ask your provider for its own and stay below.",
+    ]
+    if provider is not None and provider.limits:
+        parts.append(f"# {provider.name} publishes {provider.limits}.")
+    parts += [
+        line("RATE", provider.rate if provider and known else "", "100/hour, 400/day"),
+        line("RATE_PER_DOMAIN", "", "60/hour"),
+        "",
+        "# The language of the source letter, for readers whose own language it does not have.",
+        line("LANGUAGE", "", "en"),
+        "",
+        "# All other settings: docs/settings.md, or `outreach settings`.",
+        "",
+    ]
+    return "\n".join(parts)
+
+
+def _shown(identity: Identity | None) -> str:
+    if identity is None:
+        return ""
+    if not identity.name:
+        return identity.address
+    text = f"{identity.name} <{identity.address}>"
+    if set(identity.name) & set("#'\"\\"):
+        return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return text
+
+
+def overview(settings: Settings) -> tuple[list[tuple[str, str]], str]:
+    """Return where a project stands, as (topic, words), and the next command."""
+    lines: list[tuple[str, str]] = []
+    step = ""
+    people = letter = None
+    try:
+        people = contacts.read([settings.contacts])
+        lines.append(("list", f"{len(people.contacts)} of {people.rows} usable ({settings.contacts})"))
+    except OutreachError as error:
+        lines.append(("list", error.message))
+        step = f"outreach contacts check {settings.contacts}"
+    found = letters.names(settings.templates)
+    try:
+        for name in found:
+            letter = letters.Letter(
+                name, letters.read_sources(settings.templates, name, shipped("templates")), settings.language
+            )
+            lines.append(("letter", f"{name} ({', '.join(letter.languages)})"))
+        if not found:
+            lines.append(("letter", f"none in {settings.templates}"))
+            step = step or "outreach init"
+    except OutreachError as error:
+        lines.append(("letter", f"{error.message}: {error.problems[0]}" if error.problems else error.message))
+        step = step or "outreach preview"
+    if settings.server and settings.sender:
+        lines.append(("account", f"{settings.sender.address} by {settings.server}"))
+    else:
+        missing = [n for n, v in (("FROM", settings.sender), ("SMTP_URL", settings.server)) if v is None]
+        lines.append(("account", f"not set up: {', '.join(f'OUTREACH_{n}' for n in missing)} in .env"))
+        step = step or "outreach rehearse"
+    if settings.ledger.exists():
+        with Ledger(settings.ledger) as ledger:
+            for mailing in ledger.mailings()[:3]:
+                counts = ledger.counts(mailing)
+                said = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+                lines.append(("mailing", f"{mailing.name}: {said or 'nobody yet'}"))
+                if any(counts[state] for state in OPEN_STATES):
+                    step = step or f"outreach send {mailing.letter}" + (
+                        f" --name {mailing.name}" if mailing.name != mailing.letter else ""
+                    )
+            if ledger.mailings():
+                step = step or "outreach report -o report.csv"
+    return lines, step or "outreach send --dry-run"

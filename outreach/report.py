@@ -1,0 +1,171 @@
+"""What became of a mailing: from the ledger to numbers, CSV and JSON.
+
+Reads the ledger only. `document` is the one source: the JSON is it, the CSV is its deliveries, the
+terminal shows its totals. A cell that a spreadsheet would take for a formula is disarmed.
+Known limits: no answers yet (the columns are there, empty); CSV and JSON only.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from outreach import throttle
+from outreach.errors import UsageError
+from outreach.ledger import Delivery, Ledger, Mailing
+from outreach.model import OPEN_STATES, Limit, State
+from outreach.times import iso
+
+INBOUND_KINDS = ("reply", "auto-reply", "bounce", "opt-out", "complaint", "other")
+COLUMNS = (
+    "email",
+    "name",
+    "audience",
+    "organisation",
+    "country",
+    "language",
+    "state",
+    "attempts",
+    "sent_at",
+    "message_id",
+    "server_reply",
+    "inbound",
+    "answer",
+    "answer_at",
+    "note",
+    "link",
+    "due",
+)
+# What people read instead of our words for states.
+SAY = {
+    State.PLANNED: "planned",
+    State.SENDING: "being sent",
+    State.SENT: "accepted by the mail server",
+    State.DEFERRED: "to be tried again",
+    State.FAILED: "failed",
+    State.UNKNOWN: "in doubt (may have arrived)",
+    State.SUPPRESSED: "suppressed",
+    State.CANCELLED: "cancelled",
+}
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file that only its owner can read: a report names people. Raises UsageError."""
+    try:
+        handle = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "wb") as out:
+            out.write(data)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def document(ledger: Ledger, mailing: Mailing) -> dict[str, Any]:
+    """Return the delivery report of a mailing, as docs/report.md describes it."""
+    deliveries = ledger.deliveries(mailing)
+    attempts = ledger.attempts(mailing)
+    ended = [at for tries in attempts.values() for at, _ in tries]
+    unfinished = any(one.state in (*OPEN_STATES, State.SENDING) for one in deliveries)
+    counts = Counter(one.state for one in deliveries)
+    return {
+        "mailing": mailing.name,
+        "letter": mailing.letter,
+        "started": iso(min(ended, default=None)),
+        "finished": iso(max(ended, default=None)) if not unfinished else None,
+        "totals": {"deliveries": len(deliveries)} | {state.value: counts[state] for state in State},
+        "by_audience": _by(deliveries, "audience"),
+        "by_country": _by(deliveries, "country"),
+        "by_language": _by(deliveries, "language"),
+        "answers": {},
+        "deliveries": [_row(one, len(attempts.get(one.id, ()))) for one in deliveries],
+        "excluded": [{"email": email, "reason": reason} for email, reason in ledger.excluded(mailing)],
+    }
+
+
+def _by(deliveries: Iterable[Delivery], name: str) -> dict[str, dict[str, int]]:
+    found: dict[str, Counter[str]] = {}
+    for one in deliveries:
+        value = one.language if name == "language" else str(getattr(one.contact, name))
+        found.setdefault(value, Counter())[one.state.value] += 1
+    ordered = sorted(found.items(), key=lambda pair: (-pair[1].total(), pair[0]))
+    return {value: {"total": counts.total(), **counts} for value, counts in ordered}
+
+
+def _row(one: Delivery, tries: int) -> dict[str, Any]:
+    contact = one.contact
+    return {
+        "email": contact.email,
+        "name": contact.name,
+        "audience": contact.audience,
+        "organisation": contact.organisation,
+        "country": contact.country,
+        "language": one.language,
+        "state": one.state.value,
+        "attempts": tries,
+        "sent_at": iso(one.finished_at) if one.state is State.SENT else None,
+        "message_id": one.message_id,
+        "server_reply": one.reply or one.reason,
+        "inbound": [],
+        "answer": None,
+        "answer_at": None,
+        "note": None,
+        "link": None,
+        "due": None,
+    }
+
+
+def as_csv(report: dict[str, Any]) -> str:
+    """Return the deliveries as CSV with a byte-order mark, for spreadsheets."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(COLUMNS)
+    for row in report["deliveries"]:
+        cells = {**row, "inbound": "; ".join(f"{one['kind']} {one['at']}" for one in row["inbound"])}
+        writer.writerow([_disarm(cells[name]) for name in COLUMNS])
+    return "\ufeff" + out.getvalue()
+
+
+def _disarm(value: object) -> object:
+    """Keep a spreadsheet from running a contact's name as a formula."""
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        return f"'{value}"
+    return "" if value is None else value
+
+
+def status(
+    ledger: Ledger,
+    mailing: Mailing,
+    rate: tuple[Limit, ...],
+    per_domain: tuple[Limit, ...],
+    account: str,
+    now: float | None = None,
+) -> dict[str, Any]:
+    """Return counts by state, pace (mails accepted in the last hour) and expected end."""
+    now = time.time() if now is None else now
+    counts = ledger.counts(mailing)
+    pending = ledger.deliveries(mailing, OPEN_STATES)
+    ends = None
+    if pending:
+        last = throttle.simulate(
+            [one.domain for one in pending], rate, per_domain, now, ledger.history(account=account)
+        )[1]
+        ends = max(last, *(one.next_attempt_at for one in pending))
+    sent, _ = ledger.sent_since(mailing, now - 3600)
+    return {
+        "mailing": mailing.name,
+        "letter": mailing.letter,
+        "counts": {state.value: count for state, count in counts.items()},
+        "rate": sent,
+        "ends": iso(ends),
+        "inbound": dict.fromkeys(INBOUND_KINDS, 0),
+        "deferred": [
+            {"email": one.contact.email, "until": iso(one.next_attempt_at), "reply": one.reply or one.reason}
+            for one in pending
+            if one.state is State.DEFERRED
+        ],
+    }

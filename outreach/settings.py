@@ -1,0 +1,348 @@
+"""Settings: options > environment > DIR/.env > default, read once, checked once, frozen.
+
+The .env file is the project folder's own (never a parent's), without interpolation. Every problem is
+reported at once; an unknown OUTREACH_ name is an error with the nearest name. What this version cannot
+yet honour, and what would be unsafe to ignore (a proxy, a window), is refused rather than ignored.
+Passwords are held apart from everything that is printed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+import shlex
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from dotenv.parser import parse_stream
+
+from outreach import address
+from outreach.errors import Problem, SettingsError
+from outreach.model import Identity, Limit, Security, Server
+
+PREFIX = "OUTREACH_"
+T = TypeVar("T")
+
+DEFAULTS: dict[str, str] = {
+    "FROM": "",
+    "REPLY_TO": "",
+    "SMTP_URL": "",
+    "SMTP_USER": "",
+    "SMTP_PASSWORD": "",
+    "SMTP_PASSWORD_COMMAND": "",
+    "IMAP_URL": "",
+    "IMAP_USER": "",
+    "IMAP_PASSWORD": "",
+    "IMAP_PASSWORD_COMMAND": "",
+    "LETTER": "",
+    "CONTACTS": "contacts.csv",
+    "TEMPLATES": "templates",
+    "LANGUAGE": "en",
+    "LEDGER": "sqlite:///outreach.db",
+    "RATE": "100/hour, 400/day",
+    "RATE_PER_DOMAIN": "60/hour",
+    "PER_INSTITUTION": "unlimited",
+    "WINDOW": "always",
+    "REST": "0",
+    "CONNECTIONS": "2",
+    "RETRY": "5m, 15m, 1h, 4h, 12h",
+    "GIVE_UP": "3d",
+    "UNSUBSCRIBE": "",
+    "PROXY": "",
+    "EHLO_NAME": "[127.0.0.1]",
+}
+# Part of the contract, not built yet: any value but the default would be silently broken.
+_NOT_YET = ("PER_INSTITUTION", "WINDOW", "REST", "PROXY")
+SECRETS = ("SMTP_PASSWORD", "IMAP_PASSWORD")
+
+_UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+_DURATIONS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """The text of one setting and where it came from."""
+
+    text: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything the program was told, checked."""
+
+    directory: Path
+    sender: Identity | None
+    reply_to: Identity | None
+    server: Server | None
+    letter: str
+    contacts: Path
+    templates: Path
+    language: str
+    ledger: Path
+    rate: tuple[Limit, ...]
+    rate_per_domain: tuple[Limit, ...]
+    connections: int
+    retry: tuple[int, ...]
+    give_up: int
+    unsubscribe: str
+    ehlo_name: str
+    values: Mapping[str, Value] = field(default_factory=dict, repr=False)
+
+    def password(self) -> str | None:
+        """Return the SMTP password, asking the password command when there is one; None if unset.
+
+        Raises SettingsError when the command fails.
+        """
+        if text := self.values["SMTP_PASSWORD"].text:
+            return text
+        command = self.values["SMTP_PASSWORD_COMMAND"].text
+        if not command:
+            return None
+        try:
+            done = subprocess.run(  # noqa: S603 (the user's own command, from the user's own .env)
+                shlex.split(command), stdout=subprocess.PIPE, text=True, timeout=120, check=False
+            )
+        except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+            raise SettingsError(
+                f"{PREFIX}SMTP_PASSWORD_COMMAND cannot be run: {error}", "try the command by hand"
+            ) from None
+        secret = (done.stdout.splitlines() or [""])[0]
+        if done.returncode or not secret:
+            raise SettingsError(
+                f"{PREFIX}SMTP_PASSWORD_COMMAND ended with code {done.returncode} and "
+                f"{'no' if not secret else 'some'} output",
+                "it must print the password on its first line; try it by hand",
+            )
+        return secret
+
+    @property
+    def user(self) -> str:
+        """Return the login name: of the URL, of SMTP_USER, or the FROM address when a password is set."""
+        if self.server and self.server.user:
+            return self.server.user
+        if text := self.values["SMTP_USER"].text:
+            return text
+        has_password = self.values["SMTP_PASSWORD"].text or self.values["SMTP_PASSWORD_COMMAND"].text
+        return self.sender.address if self.sender and has_password else ""
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name or address means this machine only."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def parse_limits(text: str) -> tuple[Limit, ...]:
+    """Read `100/hour, 400/day`; `unlimited` is no limit. Raises ValueError."""
+    if text.strip().lower() == "unlimited":
+        return ()
+    limits = []
+    for part in text.split(","):
+        found = re.fullmatch(r"\s*(\d+)\s*/\s*([a-z]+?)s?\s*", part.lower())
+        if not found or found[2] not in _UNITS or not 0 < int(found[1]) <= 10**9:
+            raise ValueError(
+                f"{part.strip()!r} is no limit; write like 100/hour, 400/day "
+                "(units: second, minute, hour, day) or unlimited"
+            )
+        limits.append(Limit(int(found[1]), _UNITS[found[2]]))
+    return tuple(limits)
+
+
+def parse_duration(text: str) -> int:
+    """Read `90s`, `15m`, `4h`, `3d` as seconds. Raises ValueError."""
+    found = re.fullmatch(r"\s*(\d+)\s*([smhd])\s*", text.lower())
+    if not found or int(found[1]) > 10**6:
+        raise ValueError(f"{text.strip()!r} is no duration; write like 30s, 15m, 4h, 3d")
+    return int(found[1]) * _DURATIONS[found[2]]
+
+
+def parse_identity(text: str) -> Identity:
+    """Read `Name <address>` or a bare address. Raises ValueError."""
+    if any(ord(char) < 32 or ord(char) == 127 for char in text):
+        raise ValueError("has control characters")
+    found = re.fullmatch(r"(.*?)\s*<([^<>]+)>\s*", text.strip())
+    name, mail = (found[1], found[2]) if found else ("", text)
+    if len(name) > 1 and name[0] == name[-1] == '"':
+        name = name[1:-1].replace('\\"', '"')
+    return Identity(name.strip(), address.parse(mail))
+
+
+def parse_server(text: str, directory: Path = Path()) -> Server:
+    """Read an SMTP URL (docs/settings.md); a relative ?ca= is inside `directory`. Raises ValueError."""
+    url = urlsplit(text.strip())
+    if url.scheme not in ("smtp", "smtps") or not url.hostname:
+        raise ValueError("is no SMTP URL; write like smtp://mail.example:587 or smtps://mail.example:465")
+    if url.password is not None:
+        raise ValueError(f"holds a password; put it in {PREFIX}SMTP_PASSWORD")
+    if url.path not in ("", "/") or url.fragment:
+        raise ValueError("has a path; only host, port and ?options belong there")
+    options = dict(parse_qsl(url.query, keep_blank_values=True))
+    if unknown := sorted(set(options) - {"tls", "tls_name", "ca"}):
+        raise ValueError(f"has an unknown option {unknown[0]!r} (known: tls, tls_name, ca)")
+    tls = options.get("tls", "")
+    if tls not in ("", "starttls", "off"):
+        raise ValueError(f"has tls={tls!r} (known: starttls, off)")
+    if url.scheme == "smtps":
+        if tls == "off":
+            raise ValueError("asks for smtps and tls=off at once")
+        security = Security.TLS
+    elif tls == "off" or (not tls and is_loopback(url.hostname)):
+        security = Security.OFF
+    else:
+        security = Security.STARTTLS
+    ca_file = str(directory / options["ca"]) if options.get("ca") else ""
+    if ca_file and not Path(ca_file).is_file():
+        raise ValueError(f"names a certificate file that is not there: {ca_file}")
+    return Server(
+        host=url.hostname,
+        port=url.port or (465 if security is Security.TLS else 587),
+        security=security,
+        user=unquote(url.username or ""),
+        tls_name=options.get("tls_name", ""),
+        ca_file=ca_file,
+    )
+
+
+def load(directory: Path, environ: Mapping[str, str], options: Mapping[str, str | None]) -> Settings:
+    """Read all settings for a project folder.
+
+    `options` are what the command line gave, by setting name without the prefix.
+    Raises SettingsError with every problem at once.
+    """
+    problems: list[Problem] = []
+    values = {name: Value(text, "default") for name, text in DEFAULTS.items()}
+    _merge(values, _read_env_file(directory / ".env", problems), problems)
+    _merge(values, [(k, v, "environment", None) for k, v in sorted(environ.items())], problems)
+    for name, text in options.items():
+        if text is not None:
+            values[name] = Value(text, "option")
+    return _check(directory, values, problems)
+
+
+def _read_env_file(path: Path, problems: list[Problem]) -> list[tuple[str, str, str, int | None]]:
+    entries: list[tuple[str, str, str, int | None]] = []
+    try:
+        stream = path.open(encoding="utf-8-sig")
+    except FileNotFoundError:
+        return entries
+    except OSError as error:
+        problems.append(Problem(str(path), None, f"cannot be read: {error.strerror}"))
+        return entries
+    with stream:
+        try:
+            for binding in parse_stream(stream):
+                line = (
+                    binding.original.line
+                    + len(binding.original.string)
+                    - len(binding.original.string.lstrip("\r\n"))
+                )
+                if binding.error:
+                    problems.append(Problem(str(path), line, "is no NAME=value line"))
+                elif binding.key:
+                    entries.append((binding.key, binding.value or "", str(path), line))
+        except UnicodeDecodeError as error:
+            problems.append(Problem(str(path), None, f"is not UTF-8: {error.reason}"))
+    return entries
+
+
+def _merge(
+    values: dict[str, Value],
+    entries: list[tuple[str, str, str, int | None]],
+    problems: list[Problem],
+) -> None:
+    for key, text, origin, line in entries:
+        if not key.startswith(PREFIX):
+            continue
+        name = key.removeprefix(PREFIX)
+        if name not in DEFAULTS:
+            near = difflib.get_close_matches(name, DEFAULTS, 1)
+            hint = f"did you mean {PREFIX}{near[0]}?" if near else "see `outreach settings` for all names"
+            problems.append(Problem(origin, line, f"unknown setting {key}", hint))
+        elif text.strip():
+            values[name] = Value(text.strip(), f"{Path(origin).name}:{line}" if line else origin)
+
+
+def _check(directory: Path, values: dict[str, Value], problems: list[Problem]) -> Settings:
+    def read(name: str, parse: Callable[[str], T], fallback: T) -> T:
+        value = values[name]
+        if not value.text:
+            return fallback
+        try:
+            return parse(value.text)
+        except ValueError as error:
+            problems.append(Problem(value.origin, None, f"{PREFIX}{name}: {error}"))
+            return fallback
+
+    for name in _NOT_YET:
+        if values[name].text != DEFAULTS[name]:
+            problems.append(
+                Problem(
+                    values[name].origin,
+                    None,
+                    f"{PREFIX}{name} is not supported by this version",
+                    "take it out; the program will not send as if it held",
+                )
+            )
+    settings = Settings(
+        directory=directory,
+        sender=read("FROM", parse_identity, None),
+        reply_to=read("REPLY_TO", parse_identity, None),
+        server=read("SMTP_URL", lambda text: parse_server(text, directory), None),
+        letter=values["LETTER"].text,
+        contacts=directory / values["CONTACTS"].text,
+        templates=directory / values["TEMPLATES"].text,
+        language=read("LANGUAGE", _language, "en"),
+        ledger=read("LEDGER", lambda text: _ledger(text, directory), directory / "outreach.db"),
+        rate=read("RATE", parse_limits, ()),
+        rate_per_domain=read("RATE_PER_DOMAIN", parse_limits, ()),
+        connections=read("CONNECTIONS", _connections, 2),
+        retry=read("RETRY", lambda text: tuple(parse_duration(part) for part in text.split(",")), (300,)),
+        give_up=read("GIVE_UP", parse_duration, 3 * 86400),
+        unsubscribe=read("UNSUBSCRIBE", _unsubscribe, ""),
+        ehlo_name=read("EHLO_NAME", _ehlo_name, DEFAULTS["EHLO_NAME"]),
+        values=values,
+    )
+    if problems:
+        raise SettingsError("the settings have problems", "`outreach settings` lists every name", problems)
+    return settings
+
+
+def _language(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*", text):
+        raise ValueError(f"{text!r} is no language code; write like en or pt-BR")
+    return text
+
+
+def _ledger(text: str, directory: Path) -> Path:
+    if text.startswith(("postgresql://", "postgres://")):
+        raise ValueError("a PostgreSQL ledger is not supported by this version; use sqlite:///outreach.db")
+    if text.startswith("sqlite:///"):
+        return directory / text.removeprefix("sqlite:///")
+    raise ValueError(f"{text!r} is no ledger; write like sqlite:///outreach.db")
+
+
+def _connections(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 100:
+        raise ValueError(f"{text!r} is no number from 1 to 100")
+    return int(text)
+
+
+def _unsubscribe(text: str) -> str:
+    if not re.fullmatch(r"(https://|mailto:)[!-~]+", text) or set("<>") & set(text):
+        raise ValueError(f"{text!r} is no https: or mailto: address")
+    return text
+
+
+def _ehlo_name(text: str) -> str:
+    # RFC 5321 §4.1.1.1: a domain name or an address literal.
+    if not re.fullmatch(r"\[[0-9A-Fa-f.:]+\]|\[IPv6:[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]{1,255}", text):
+        raise ValueError(f"{text!r} is neither a domain name nor an address like [127.0.0.1]")
+    return text

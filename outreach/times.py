@@ -1,0 +1,45 @@
+"""Times as scripts read them (ISO 8601, UTC) and as people say them (local).
+
+Inside the program a time is seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+import datetime
+
+
+def iso(seconds: float | None) -> str | None:
+    """Return a time as ISO 8601 in UTC, to the second; None stays None."""
+    if seconds is None:
+        return None
+    at = datetime.datetime.fromtimestamp(seconds, datetime.UTC).replace(microsecond=0)
+    return at.isoformat().replace("+00:00", "Z")
+
+
+def clock(seconds: float) -> str:
+    """Say a time of today with seconds, of another day with the day."""
+    local = datetime.datetime.fromtimestamp(seconds)
+    return f"{local:%H:%M:%S}" if local.date() == datetime.date.today() else when(seconds)
+
+
+def when(time: float | str) -> str:
+    """Say a time (seconds, or what `iso` wrote) the way people do: 18:10, Tue 18:10, 3 Dec 2026 18:10."""
+    seconds = datetime.datetime.fromisoformat(time).timestamp() if isinstance(time, str) else time
+    local = datetime.datetime.fromtimestamp(seconds)
+    days = (local.date() - datetime.date.today()).days
+    if days == 0:
+        return f"{local:%H:%M}"
+    if abs(days) < 7:
+        return f"{local:%a %H:%M}"
+    return f"{local.day} {local:%b %Y %H:%M}"
+
+
+def lasts(seconds: float) -> str:
+    """Say a duration in its two largest units."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return "less than a minute"
+    days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60
+    parts = [(days, "day"), (hours, "hour"), (minutes, "minute")]
+    said = [f"{n} {unit}{'s' if n > 1 else ''}" for n, unit in parts if n]
+    return " ".join(said[:2])
