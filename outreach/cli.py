@@ -667,9 +667,7 @@ def _consent(
     if changes.new and not joins:
         if yes or not console.interactive:
             some = ", ".join(item.contact.email for item in changes.new[:3])
-            console.say(
-                f"{len(changes.new)} new in the list are not part of this mailing ({some}); --add-new adds them"
-            )
+            console.say(f"{len(changes.new)} new in the list are left out ({some}); --add-new adds them")
         else:
             joins = console.ask(f"Add {len(changes.new)} new contacts to the mailing {made.name}? [y/N]") in (
                 "y",
@@ -809,7 +807,7 @@ def report(app: App, mailing: str | None, form: str | None, target: Path | None)
     else:
         text = story.as_csv(document)
     if target is None:
-        click.get_binary_stream("stdout").write(text.encode())
+        sys.stdout.buffer.write(text.encode())
         return
     story.write_private(target, text.encode())
     app.console.say(f"wrote {target}: {document['totals']['deliveries']} deliveries")

@@ -116,12 +116,10 @@ class Opening:
 
     def _try_once(self) -> Opened:
         server = self._server
-        context = tls_context(server) if server.security is not Security.OFF else None
+        context = tls_context(server)
         smtp: smtplib.SMTP
         if server.security is Security.TLS:
-            smtp = _NamedTLS(
-                server.tls_name, local_hostname=self._ehlo_name, timeout=_READ_TIMEOUT, context=context
-            )
+            smtp = _NamedTLS(server.tls_name, self._ehlo_name, _READ_TIMEOUT, context)
         else:
             smtp = smtplib.SMTP(local_hostname=self._ehlo_name, timeout=_READ_TIMEOUT)
         self._smtp = smtp
@@ -150,7 +148,7 @@ class Opening:
                 "make an app password, or change the password",
                 exit_code=Exit.REFUSED,
             )
-        smtp.user, smtp.password = self._user, self._password  # type: ignore[attr-defined]
+        smtp.user, smtp.password = self._user, self._password or ""
         method = getattr(smtp, f"auth_{mechanism.lower().replace('-', '_')}")
         smtp.auth(mechanism, method, initial_response_ok=mechanism == "PLAIN")
 
@@ -158,9 +156,9 @@ class Opening:
 class _NamedTLS(smtplib.SMTP_SSL):
     """TLS from the start, verified against a name that may differ from the host."""
 
-    def __init__(self, tls_name: str, **options: object) -> None:
+    def __init__(self, tls_name: str, ehlo_name: str, timeout: float, context: ssl.SSLContext) -> None:
         self._tls_name = tls_name
-        super().__init__(**options)  # type: ignore[arg-type]
+        super().__init__(local_hostname=ehlo_name, timeout=timeout, context=context)
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
         raw = socket.create_connection((host, port), timeout)
@@ -178,19 +176,8 @@ def tls_context(server: Server) -> ssl.SSLContext:
     return context
 
 
-def open_once(server: Server, user: str, password: str | None, ehlo_name: str) -> Opened:
-    """Open a session and wait for it. Raises ServerError."""
-    done = threading.Event()
-    opening = Opening(server, user, password, ehlo_name, done.set)
-    done.wait()
-    result = opening.result()
-    if isinstance(result, Opened):
-        return result
-    raise result or ServerError(f"{server}: the opening was given up")
-
-
 def _hand_over(smtp: smtplib.SMTP) -> Opened:
-    sock, file = smtp.sock, smtp.file  # type: ignore[attr-defined]
+    sock, file = smtp.sock, smtp.file
     assert sock is not None
     sock.setblocking(False)
     unread = b""
@@ -201,7 +188,7 @@ def _hand_over(smtp: smtplib.SMTP) -> Opened:
         raise smtplib.SMTPServerDisconnected("the server spoke out of turn")
     extensions = {name.lower(): text for name, text in smtp.esmtp_features.items()}
     smtp.sock = None
-    smtp.file = None  # type: ignore[attr-defined]  # the socket keeps living: it counts its files
+    smtp.file = None  # the socket keeps living: it counts its files
     if file is not None:
         file.detach()  # closing the buffer would close the socket's handle on it
     return Opened(sock, extensions)
@@ -249,7 +236,7 @@ def _explain(server: Server, error: Exception) -> ServerError:
         case ssl.SSLCertVerificationError():
             return ServerError(
                 f"{where}: the certificate does not verify: {error.verify_message}",
-                "check the host name in OUTREACH_SMTP_URL (?tls_name=NAME, ?ca=FILE for an authority of your own)",
+                "check the host in OUTREACH_SMTP_URL (?tls_name=NAME; ?ca=FILE for an authority of your own)",
             )
         case ssl.SSLError():
             return ServerError(

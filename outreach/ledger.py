@@ -185,7 +185,7 @@ class Ledger:
     """An open ledger. One connection, one thread; close it when done."""
 
     def __init__(self, path: Path, create: bool = False) -> None:
-        """Open the ledger file. Raises LedgerError when it is missing (unless `create`), not ours or newer."""
+        """Open the ledger file. Raises LedgerError: missing (unless `create`), not ours, newer."""
         self.path = path
         if not path.exists():
             if not create:
@@ -288,13 +288,13 @@ class Ledger:
 
     def mailings(self) -> list[Mailing]:
         """Return all mailings, the newest first."""
-        rows = self._execute(sa.select(_mailing).order_by(_mailing.c.id.desc()))
-        return [Mailing(*row) for row in rows]
+        rows = self._execute(sa.select(_mailing).order_by(_mailing.c.id.desc())).mappings()
+        return [Mailing(**row) for row in rows]
 
     def mailing(self, name: str) -> Mailing | None:
         """Return a mailing by its name."""
-        row = self._execute(sa.select(_mailing).where(_mailing.c.name == name)).first()
-        return Mailing(*row) if row else None
+        row = self._execute(sa.select(_mailing).where(_mailing.c.name == name)).mappings().first()
+        return Mailing(**row) if row else None
 
     def create_mailing(self, name: str, letter: str, today: str, now: float) -> Mailing:
         """Create a mailing and return it."""
@@ -397,7 +397,7 @@ class Ledger:
             .where(_delivery.c.mailing_id == mailing.id)
             .group_by(_delivery.c.state)
         )
-        found = {row[0]: row[1] for row in self._execute(query)}
+        found = dict(map(tuple, self._execute(query)))
         return {state: found.get(state.value, 0) for state in State}
 
     def holders(self, letter: str, besides: str) -> dict[str, str]:
@@ -436,8 +436,8 @@ class Ledger:
             _delivery.c.state == State.SENT.value,
             _delivery.c.finished_at >= since,
         )
-        row = self._execute(query).one()
-        return int(row[0]), row[1]
+        count, first = tuple(self._execute(query).one())
+        return int(count), first
 
     # Suppressions ----------------------------------------------------------------------------
 

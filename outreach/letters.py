@@ -27,6 +27,7 @@ from outreach.model import LETTER_VARIABLES, Contact, Identity, Rendered
 
 _FILE_NAME = re.compile(r"([A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*)(?:\.([\w-]+))?\.md")
 _HEADER = re.compile(r"([A-Za-z][A-Za-z-]*):[ \t]*(.*)")
+_BLOCK = re.compile(r"\{%-?\s*block\s+(\w+)")
 _SAFE_SCHEMES = ("http", "https", "mailto", "tel")
 LAYOUT = "_layout.html"
 
@@ -257,13 +258,11 @@ class Letter:
         if one.parent not in self.files:
             self._say(one.file, one.body_line, f"extends {one.parent}, which is not there")
             return
-        line = [above.file for above in self._ancestry(one)]
-        if self.files[line[-1]].parent in line:
+        ancestry = [above.file for above in self._ancestry(one)]
+        if self.files[ancestry[-1]].parent in ancestry:
             self._say(one.file, one.body_line, f"extends {one.parent}, which leads back to this file")
             return
-        known = {
-            name for file in line[1:] for name in re.findall(r"\{%-?\s*block\s+(\w+)", self.files[file].body)
-        }
+        known = {name for file in ancestry[1:] for name in _BLOCK.findall(self.files[file].body)}
         for block in tree.find_all(nodes.Block):
             if block.name not in known:
                 at = block.lineno + one.body_line - 1

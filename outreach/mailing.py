@@ -64,14 +64,14 @@ def refuse_changes(plan: Plan, changes: Changes) -> None:
     if changes.changed:
         some = ", ".join(one.contact.email for one in changes.changed[:3])
         raise UsageError(
-            f"the mailing {plan.name} has begun, and {len(changes.changed)} of its letters that are not yet sent "
+            f"the mailing {plan.name} has begun, and {len(changes.changed)} of its unsent letters "
             f"would now be different ({some}{', …' if len(changes.changed) > 3 else ''})",
             f"put letter, list and settings back as they were, or send a new mailing: --name {plan.name}-2",
         )
 
 
 def check_account(plan: Plan, settings: Settings) -> Server:
-    """Return the server, once it is sure that we may send with these settings. Raises SettingsError, UsageError."""
+    """Return the server, once we may send with these settings. Raises SettingsError, UsageError."""
     problems = []
     if settings.server is None:
         problems.append(

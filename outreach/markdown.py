@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from markdown_it import MarkdownIt
-from markdown_it.common.normalize_url import normalizeLink  # type: ignore[attr-defined]
+from markdown_it.common.normalize_url import normalizeLink
 from markdown_it.token import Token
 
 _STRING = r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'"""
@@ -202,8 +202,8 @@ def _places(root: _Node, kept: list[str], lifted: list[_Lifted]) -> Iterator[tup
         levels[id(group)] = level
         for one in group:
             index = _boundary(level, one, kept)
-            assert index is not None
-            yield one, index
+            if index is not None:  # `_level` chose this level because it is
+                yield one, index
 
 
 def _level(top: _Node, group: list[_Lifted], kept: list[str]) -> _Node:
@@ -271,12 +271,12 @@ def _escape_braces(text: str) -> str:
 
 def _restore(template: str, tags: list[str]) -> str:
     template = re.sub(
-        r'(href=")([^"]*)(")', lambda m: m[1] + _PLACEHOLDER.sub(_in_link(m[2], tags), m[2]) + m[3], template
+        r'(href=")([^"]*)(")', lambda m: m[1] + _PLACEHOLDER.sub(_in_link(tags), m[2]) + m[3], template
     )
     return _PLACEHOLDER.sub(lambda m: tags[ord(m[0]) - _FIRST_PLACEHOLDER], template)
 
 
-def _in_link(url: str, tags: list[str]) -> Callable[[re.Match[str]], str]:
+def _in_link(tags: list[str]) -> Callable[[re.Match[str]], str]:
     """Guard values in a link's address: a whole address must be harmless, a part is percent-encoded."""
 
     def guard(found: re.Match[str]) -> str:
@@ -284,7 +284,7 @@ def _in_link(url: str, tags: list[str]) -> Callable[[re.Match[str]], str]:
         if not tag.startswith("{{"):
             return tag
         inner = tag[2:-2].strip().strip("-").strip()
-        return f"{{{{ ({inner})|{'link' if url.startswith(found[0]) and found.start() == 0 else 'urlencode'} }}}}"
+        return f"{{{{ ({inner})|{'urlencode' if found.start() else 'link'} }}}}"
 
     return guard
 
@@ -361,9 +361,7 @@ class _Text:
         for child in children:
             if child.type in ("text", "code_inline"):
                 parts.append(child.content)
-            elif child.type == "softbreak":
-                parts.append("\n")
-            elif child.type == "hardbreak":
+            elif child.type in ("softbreak", "hardbreak"):
                 parts.append("\n")
             elif child.type == "link_open":
                 links.append((str(child.attrs.get("href", "")), len(parts)))

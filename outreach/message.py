@@ -17,7 +17,7 @@ import json
 import secrets
 from email import policy
 from email.header import Header
-from email.headerregistry import Address, HeaderRegistry, UnstructuredHeader
+from email.headerregistry import Address, BaseHeader, HeaderRegistry, UnstructuredHeader
 from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import Any
@@ -43,14 +43,14 @@ class MessageError(ValueError):
     """This message cannot be built as it should be."""
 
 
-class _Unfolded(UnstructuredHeader):  # type: ignore[misc]
+class _Unfolded(UnstructuredHeader, BaseHeader):
     """A header of identifiers: one line, never an encoded word."""
 
     def fold(self, *, policy: Any) -> str:
         return f"{self.name}: {self}{policy.linesep}"
 
 
-class _Subject(UnstructuredHeader):  # type: ignore[misc]
+class _Subject(UnstructuredHeader, BaseHeader):
     """A subject as RFC 2047 wants it: encoded words of at most 75 characters."""
 
     def fold(self, *, policy: Any) -> str:

@@ -13,6 +13,7 @@ import difflib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from outreach import address, languages, message, throttle
 from outreach.contacts import ContactList
@@ -122,7 +123,7 @@ def refuse_nothing(plan: Plan) -> None:
 def chooser(
     only: Sequence[str], excepted: Sequence[str], contacts: Iterable[Contact], columns: Iterable[str]
 ) -> Callable[[Contact], bool]:
-    """Return the test for --only and --except: same field = or, different fields = and; any exception excludes.
+    """Return the test for --only (same field = or, different fields = and) and --except (any excludes).
 
     Raises UsageError for a field that is not there and for a value that no contact has.
     """
@@ -202,7 +203,7 @@ def document(
     excepted: Sequence[str],
     limit: int | None,
     now: float,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Return the plan as scripts read it (`plan --json`): the whole fingerprint, the chosen letters."""
     chosen = chooser(only, excepted, plan.contacts.contacts, plan.contacts.columns)
     items = [item for item in plan.items if chosen(item.contact)][:limit]

@@ -45,7 +45,7 @@ class Inbox:
         return len(self._maildir)
 
     # aiosmtpd calls these; the names are its own.
-    async def handle_RCPT(  # noqa: N802
+    async def handle_RCPT(
         self, server: Any, session: Any, envelope: Any, mail: str, options: list[str]
     ) -> str:
         """Answer RCPT as the recipient's role wants it."""
@@ -60,7 +60,7 @@ class Inbox:
         envelope.rcpt_tos.append(mail)
         return "250 2.1.5 Fine"
 
-    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
         """Keep the message."""
         for recipient in envelope.rcpt_tos:
             head = f"Delivered-To: {recipient}\r\n".encode()

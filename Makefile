@@ -1,0 +1,31 @@
+# What developers and .ci/run call. Everything lives in .venv; only python3 and make are needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: rehearse test check bench clean
+
+rehearse: $(STAMP)  ## a whole mailing of the example list into an inbox on this machine
+	$(BIN)/outreach rehearse
+
+test: $(STAMP)  ## every test; servers that are not installed are skipped, unless REQUIRE_SERVERS=1
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+check: $(STAMP)  ## style, types, layers, documentation
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -p no:xdist tests/test_layers.py tests/test_docs.py
+
+bench: $(STAMP)  ## measured claims, side by side with peers
+	$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf $(VENV) rehearsal dist build
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+	touch $(STAMP)
