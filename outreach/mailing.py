@@ -93,15 +93,15 @@ def check_account(plan: Plan, settings: Settings) -> Server:
             f"{server} would get your password in plain text (?tls=off)",
             "take ?tls=off out of OUTREACH_SMTP_URL",
         )
-    if address.is_reserved(settings.sender.address):
-        raise SettingsError(
-            f"OUTREACH_FROM is {settings.sender.address}, an address that cannot exist",
-            "answers and bounces must reach you: set your real address",
-        )
     if plan.items and all(address.is_reserved(item.contact.email) for item in plan.items):
         raise UsageError(
             "every address in this list is an example and cannot exist",
             "try it with `outreach rehearse`; put your own contacts into contacts.csv",
+        )
+    if address.is_reserved(settings.sender.address):
+        raise SettingsError(
+            f"OUTREACH_FROM is {settings.sender.address}, an address that cannot exist",
+            "answers and bounces must reach you: set your real address",
         )
     return server
 

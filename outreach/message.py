@@ -101,8 +101,8 @@ def build(
             mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"  # RFC 8058
         mail.set_content(rendered.text, cte=_encoding(rendered.text))
         mail.add_alternative(rendered.html, subtype="html", cte=_encoding(rendered.html))
-        # The standard library would draw a boundary per message; ours is stable, so previews compare.
-        mail.set_boundary(hashlib.sha256(message_id.encode()).hexdigest()[:32])
+        # The standard library draws a random boundary; ours follows the content, so previews compare.
+        mail.set_boundary(hashlib.sha256(f"{rendered.text}\0{rendered.html}".encode()).hexdigest()[:32])
         data = mail.as_bytes()
     except (ValueError, UnicodeError) as error:
         raise MessageError(f"no message can be made for {recipient.email}: {error}") from error

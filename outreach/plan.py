@@ -159,8 +159,9 @@ def _filter(text: str, known: list[str], people: list[Contact]) -> tuple[str, st
     folded = value.casefold()
     there = {_value(contact, name): _shown(contact, name) for contact in people}
     if folded not in there:
-        near = difflib.get_close_matches(folded, [known for known in there if known], 1)
-        hint = f"did you mean {name}={there[near[0]]}?" if near else ""
+        near = difflib.get_close_matches(folded, [known for known in there if known], 1, cutoff=0.3)
+        some = ", ".join(sorted(shown for shown in there.values() if shown)[:8]) or "nothing"
+        hint = f"did you mean {name}={there[near[0]]}?" if near else f"{name} is one of {some}"
         raise UsageError(f"no contact has {name}={value}", hint)
     return name, folded
 
