@@ -7,6 +7,7 @@ OutreachError into a message and an exit code; a traceback only with --debug.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import sys
@@ -55,7 +56,10 @@ class App:
     def settings(self, **options: str | None) -> Settings:
         from outreach import settings
 
-        return settings.load(Path(), os.environ, {"LEDGER": self.ledger, **options})
+        loaded = settings.load(Path(), os.environ, {"LEDGER": self.ledger, **options})
+        for warning in loaded.warnings:
+            self.console.say(f"warning: {warning}")
+        return loaded
 
 
 class Commands(click.Group):
@@ -134,6 +138,9 @@ def cli(
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 must not stop a mailing
     sys.exit(_main(sys.argv[1:]))
 
 
@@ -466,6 +473,8 @@ def _show_plan(
         counts = document[f"by_{name}"]
         shown = ", ".join(f"{key or '(none)'} {count}" for key, count in list(counts.items())[:12])
         console.out(f"  by {name:9} {shown}{', …' if len(counts) > 12 else ''}")
+    if document["already"]:
+        console.out(f"  {document['already']} of them are done with already")
     if document["fallbacks"]:
         languages = sorted({one["wanted"] for one in document["fallbacks"]})
         console.out(
@@ -523,7 +532,7 @@ def rehearse(app: App, letter: str | None, files: tuple[Path, ...], folder: Path
             result = delivery.run(ledger, running, chosen, orders, observe)
         document = report.document(ledger, running)
         now = time.time()
-        ends = story.duration([item.contact for item in made.items], settings, None, "", now)[1]
+        ends = story.duration([item.contact for item in made.items], settings, None, now)[1]
     document |= {"inbox": str(folder / "inbox"), "messages": len(inbox), "real_seconds": round(ends - now)}
     if as_json:
         _dump(document)
@@ -628,8 +637,8 @@ def send(
             return Exit.OK
         server = mailing.check_account(made, settings)
         mailing.refuse_changes(made, changes)
-        add_new = _consent(app, settings, made, changes, chosen, limit, yes, add_new, existing)
-    password = _password(app, settings)
+        add_new, count = _consent(app, settings, made, changes, chosen, limit, yes, add_new, existing)
+    password = _password(app, settings) if count else None
     with Ledger(settings.ledger, create=True) as ledger:
         running = mailing.record(made, changes, add_new, ledger, time.time())
         selected = [one.id for one in mailing.select(ledger, running, chosen, limit)]
@@ -656,8 +665,8 @@ def _consent(
     yes: bool,
     add_new: bool,
     ledger: Ledger | None,
-) -> bool:
-    """Ask once, or refuse without a terminal; return whether new contacts join."""
+) -> tuple[bool, int]:
+    """Ask once, or refuse without a terminal; return whether new contacts join, and how many letters go."""
     from outreach import mailing
 
     console = app.console
@@ -675,13 +684,13 @@ def _consent(
             )
     question = mailing.question(made, changes, chosen, limit, joins, settings, ledger, time.time())
     if question.count == 0 or yes:
-        return joins
+        return joins, question.count
     if not console.interactive:
         raise UsageError("there is no terminal to ask on", "say --yes to send, or --dry-run to look")
     while True:
         answer = console.ask(question.text)
         if answer in question.accepted:
-            return joins
+            return joins, question.count
         if answer == "p":
             _preview_here(app, made)
             continue
@@ -753,8 +762,7 @@ def status(app: App, mailing: str | None, as_json: bool, watch: bool) -> None:
     while True:
         with Ledger(settings.ledger) as ledger:
             found = _find_mailing(ledger, mailing)
-            account = f"{settings.user}@{settings.server.host}" if settings.server else ""
-            document = report.status(ledger, found, settings.rate, settings.rate_per_domain, account)
+            document = report.status(ledger, found, settings.rate, settings.rate_per_domain, settings.account)
         if as_json:
             _dump(document)
         else:

@@ -53,11 +53,7 @@ class Orders:
     give_up: int
     wait: bool = True
     breaker: bool = True
-
-    @property
-    def account(self) -> str:
-        """What the account's limits are counted by."""
-        return f"{self.user}@{self.server.host}"
+    account: str = ""  # what the account's limits are counted by
 
 
 @dataclass(slots=True)

@@ -138,15 +138,14 @@ def question(
     people = [contact for contact in [*(one.contact for one in changes.open), *items] if chosen(contact)][
         :limit
     ]
-    account = f"{settings.user}@{settings.server.host}" if settings.server else ""
-    ends = plans.duration(people, settings, ledger, account, now)[1]
+    ends = plans.duration(people, settings, ledger, now)[1]
     rate = ", ".join(map(str, settings.rate)) or "unlimited"
     pace = f"{rate}, until {when(ends)}"
     count = len(people)
     if changes.mailing is not None:
         begin = f"Continue {plan.name}: {count} letters still to send"
     else:
-        counts = plans.totals(item for item in plan.items if chosen(item.contact))
+        counts = plans.totals([item for item in plan.items if chosen(item.contact)][:limit])
         languages, countries = len(counts["by_language"]), len([c for c in counts["by_country"] if c])
         begin = (
             f"Send {_many(count, 'letter')} in {_many(languages, 'language')} "
@@ -227,6 +226,7 @@ def orders(
         give_up=settings.give_up,
         wait=wait,
         breaker=breaker,
+        account=settings.account,
     )
 
 

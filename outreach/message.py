@@ -39,6 +39,9 @@ _HEADERS = (
 )
 
 
+_NEED_QUOTING = bytes([ord("="), *range(127, 256)])
+
+
 class MessageError(ValueError):
     """This message cannot be built as it should be."""
 
@@ -118,7 +121,7 @@ def _mailbox(name: str, mail: str) -> Address:
 def _encoding(text: str) -> str:
     """Choose the smaller transfer encoding; base64 for mostly Latin text looks like spam."""
     raw = text.encode()
-    quoted = len(raw) + 2 * sum(byte > 126 or byte == 61 for byte in raw)
+    quoted = len(raw) + 2 * (len(raw) - len(raw.translate(None, _NEED_QUOTING)))
     return "quoted-printable" if quoted <= len(raw) * 4 / 3 else "base64"
 
 

@@ -20,7 +20,7 @@ from outreach.contacts import ContactList
 from outreach.errors import ContactsError, UsageError
 from outreach.ledger import Ledger
 from outreach.letters import Letter
-from outreach.model import CONTACT_COLUMNS, Contact, Identity
+from outreach.model import CONTACT_COLUMNS, OPEN_STATES, Contact, Identity
 from outreach.settings import Settings
 from outreach.times import iso
 
@@ -52,6 +52,7 @@ class Plan:
     today: datetime.date
     items: list[Item] = field(default_factory=list)
     excluded: list[tuple[str, str]] = field(default_factory=list)  # (email, reason)
+    done: set[str] = field(default_factory=set)  # keys of those with whom this mailing is finished
 
     @property
     def fingerprint(self) -> str:
@@ -86,6 +87,8 @@ def make(
     plan.excluded += [(one.value or f"line {one.line}", one.problem) for one in contacts.rejected]
     suppressed = ledger.suppressions(now) if ledger else {}
     holders = ledger.holders(letter.name, besides=name) if ledger and not again else {}
+    if ledger and mailing:
+        plan.done = {one.address for one in ledger.deliveries(mailing) if one.state not in OPEN_STATES}
     for contact in contacts.contacts:
         key = address.key(contact.email)
         reason = suppressed.get(key) or suppressed.get(f"@{address.domain(contact.email)}")
@@ -178,11 +181,11 @@ def _value(contact: Contact, name: str) -> str:
 
 
 def duration(
-    contacts: Iterable[Contact], settings: Settings, ledger: Ledger | None, account: str, now: float
+    contacts: Iterable[Contact], settings: Settings, ledger: Ledger | None, now: float
 ) -> tuple[float, float]:
     """Return when the first and the last of these letters would leave at the settings' limits."""
     domains = [address.domain(contact.email) for contact in contacts]
-    history = ledger.history(account=account) if ledger else (lambda n: None)
+    history = ledger.history(account=settings.account) if ledger else (lambda n: None)
     return throttle.simulate(domains, settings.rate, settings.rate_per_domain, now, history)
 
 
@@ -208,13 +211,14 @@ def document(
     """Return the plan as scripts read it (`plan --json`): the whole fingerprint, the chosen letters."""
     chosen = chooser(only, excepted, plan.contacts.contacts, plan.contacts.columns)
     items = [item for item in plan.items if chosen(item.contact)][:limit]
-    account = f"{settings.user}@{settings.server.host}" if settings.server else ""
-    starts, ends = duration([item.contact for item in items], settings, ledger, account, now)
+    left = [item.contact for item in items if address.key(item.contact.email) not in plan.done]
+    starts, ends = duration(left, settings, ledger, now)
     return {
         "mailing": plan.name,
         "letter": plan.letter.name,
         "fingerprint": plan.fingerprint,
         "total": len(items),
+        "already": len(items) - len(left),
         **totals(items),
         "excluded": [{"email": email, "reason": reason} for email, reason in plan.excluded],
         "fallbacks": [

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import os
 import re
 import shlex
 import subprocess
@@ -93,6 +94,7 @@ class Settings:
     unsubscribe: str
     ehlo_name: str
     values: Mapping[str, Value] = field(default_factory=dict, repr=False)
+    warnings: tuple[str, ...] = ()
 
     def password(self) -> str | None:
         """Return the SMTP password, asking the password command when there is one; None if unset.
@@ -120,6 +122,11 @@ class Settings:
                 "it must print the password on its first line; try it by hand",
             )
         return secret
+
+    @property
+    def account(self) -> str:
+        """Return what the account's limits are counted by: login and host."""
+        return f"{self.user}@{self.server.host}" if self.server else ""
 
     @property
     def user(self) -> str:
@@ -309,10 +316,23 @@ def _check(directory: Path, values: dict[str, Value], problems: list[Problem]) -
         unsubscribe=read("UNSUBSCRIBE", _unsubscribe, ""),
         ehlo_name=read("EHLO_NAME", _ehlo_name, DEFAULTS["EHLO_NAME"]),
         values=values,
+        warnings=_warnings(directory / ".env", values),
     )
     if problems:
         raise SettingsError("the settings have problems", "`outreach settings` lists every name", problems)
     return settings
+
+
+def _warnings(env: Path, values: dict[str, Value]) -> tuple[str, ...]:
+    """Say so when others on this machine can read a password."""
+    in_file = [name for name in SECRETS if values[name].text and values[name].origin.startswith(".env")]
+    try:
+        mode = env.stat().st_mode
+    except OSError:
+        return ()
+    if in_file and os.name == "posix" and mode & 0o077:
+        return (f"{env} holds a password and others can read it: chmod 600 {env}",)
+    return ()
 
 
 def _language(text: str) -> str:
