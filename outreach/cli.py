@@ -488,9 +488,7 @@ def _show_plan(
         if len(document["excluded"]) > 20:
             console.out(f"  … and {len(document['excluded']) - 20} more (--json lists all)")
     if document["total"]:
-        limits = ", ".join(map(str, settings.rate)) or "unlimited"
-        domain = ", ".join(map(str, settings.rate_per_domain)) or "unlimited"
-        console.out(f"At {limits} ({domain} per mail domain) it ends {when(document['ends'])}.")
+        console.out(f"At {settings.pace} it ends {when(document['ends'])}.")
 
 
 @cli.command()
@@ -538,11 +536,10 @@ def rehearse(app: App, letter: str | None, files: tuple[Path, ...], folder: Path
         _dump(document)
     else:
         _show_report(app, document)
-        limits = ", ".join(map(str, settings.rate)) or "unlimited"
         app.console.out(
             f"\n{len(inbox)} messages lie in {folder / 'inbox'} (a Maildir; open it with any mail program)."
         )
-        app.console.out(f"The real one would take {lasts(ends - now)} at {limits}.")
+        app.console.out(f"The real one would take {lasts(ends - now)} at {settings.pace}.")
         app.console.next_step("outreach preview, then outreach send --dry-run")
     if result.error is not None:
         raise result.error

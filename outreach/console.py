@@ -103,7 +103,7 @@ class Console:
             transient=True,
         )
         with bar:
-            task = bar.add_task("", total=None)
+            task = bar.add_task("", total=1)
 
             def observe(progress: Progress, note: str) -> None:
                 bar.update(

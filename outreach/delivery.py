@@ -35,6 +35,8 @@ _IDLE_SECONDS = 60  # a session is closed when the next mail is due later than t
 _GRACE_SECONDS = 30  # how long mails in flight may finish after the first signal
 _TROUBLE_LIMIT = 8  # failed sessions in a row before the run stops
 _EQUAL_REFUSALS = 5  # the breaker
+_FORESEE_SECONDS = 60.0  # how often the end is worked out anew from the limits
+_FORESEE_MAILS = 20_000  # above this it would hold up the loop
 _CHUNK = 64 * 1024
 
 
@@ -119,6 +121,10 @@ class _Queue:
         self._queued.add(number)
         if heap[0] == (due, number):
             heapq.heappush(self._domains, (due, number, domain))
+
+    def domains(self) -> list[str]:
+        """Return the recipient domain of everything queued."""
+        return [domain for domain, heap in self._waiting.items() for _ in heap]
 
     def next_at(self) -> float | None:
         """Return when something is due, as far as is known; None when nothing is queued."""
@@ -210,6 +216,7 @@ class _Loop:
         self.selector.register(self.wake_reader, selectors.EVENT_READ)
         self.progress = Progress(ledger.counts(mailing), started_at=clock())
         self.shown_at = 0.0
+        self.foreseen_at, self.limits_end = -_FORESEE_SECONDS, 0.0
 
     # The run -----------------------------------------------------------------------------------
 
@@ -464,9 +471,13 @@ class _Loop:
     def _begin(self, link: _Link) -> None:
         one = link.delivery
         assert one is not None
-        data = self._message(one)
         smtputf8 = address.needs_smtputf8(one.contact.email)
-        if refusal := link.session.refusal(data, smtputf8):
+        try:
+            data = self._message(one)
+            refusal = link.session.refusal(data, smtputf8)
+        except message.MessageError as error:
+            data, refusal = b"", Outcome(Verdict.FAILED, Scope.RECIPIENT, reason=str(error))
+        if refusal:
             with self.ledger.transaction():
                 self._settle(link, refusal)
             return
@@ -645,6 +656,14 @@ class _Loop:
             self.grace_until = time.monotonic() + _GRACE_SECONDS
             self.progress.note = "finishing what is under way; once more leaves at once"
 
+    def _limits_end(self, now: float) -> float:
+        """Return when the queue would be empty if only the limits counted; 0 when nothing limits."""
+        orders = self.orders
+        if not (orders.rate or orders.rate_per_domain) or not 0 < len(self.queue) <= _FORESEE_MAILS:
+            return 0.0
+        history = self.ledger.history(account=orders.account)
+        return throttle.simulate(self.queue.domains(), orders.rate, orders.rate_per_domain, now, history)[1]
+
     def _show(self, force: bool = False) -> None:
         tick = time.monotonic()
         if not force and tick < self.shown_at + 0.1:
@@ -654,8 +673,9 @@ class _Loop:
         next_at = self._next_at()
         progress.next_at = next_at if next_at is not None and next_at > now else None
         left = len(self.queue) + sum(link.session.busy for link in self.links)
-        gap = throttle.spacing(self.orders.rate)
-        if progress.done >= 3:
-            gap = max(gap, (now - progress.started_at) / progress.done)
-        progress.ends_at = max(now + left * gap, next_at or 0.0) if left and gap else None
+        if tick >= self.foreseen_at + _FORESEE_SECONDS:
+            self.foreseen_at, self.limits_end = tick, self._limits_end(now)
+        gap = (now - progress.started_at) / progress.done if progress.done >= 3 else 0.0
+        ends = max(self.limits_end, now + left * gap, next_at or 0.0)
+        progress.ends_at = ends if left and ends > now else None
         self.observe(progress, "")

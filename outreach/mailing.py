@@ -139,8 +139,7 @@ def question(
         :limit
     ]
     ends = plans.duration(people, settings, ledger, now)[1]
-    rate = ", ".join(map(str, settings.rate)) or "unlimited"
-    pace = f"{rate}, until {when(ends)}"
+    pace = settings.pace + (f", until {when(ends)}" if settings.pace != "unlimited" else "")
     count = len(people)
     if changes.mailing is not None:
         begin = f"Continue {plan.name}: {count} letters still to send"

@@ -115,7 +115,9 @@ def build(
 
 def _mailbox(name: str, mail: str) -> Address:
     name = " ".join("".join(char if char.isprintable() else " " for char in name).split())
-    return Address(display_name=name, addr_spec=address.wire(mail))
+    # Not addr_spec=: that refuses the letters that SMTPUTF8 allows.
+    local, _, domain = address.wire(mail).rpartition("@")
+    return Address(display_name=name, username=local, domain=domain)
 
 
 def _encoding(text: str) -> str:

@@ -124,6 +124,13 @@ class Settings:
         return secret
 
     @property
+    def pace(self) -> str:
+        """Say the limits in words: 100/hour, 400/day, 60/hour per mail domain."""
+        said = [str(limit) for limit in self.rate]
+        said += [f"{limit} per mail domain" for limit in self.rate_per_domain]
+        return ", ".join(said) or "unlimited"
+
+    @property
     def account(self) -> str:
         """Return what the account's limits are counted by: login and host."""
         return f"{self.user}@{self.server.host}" if self.server else ""

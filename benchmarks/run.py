@@ -1,0 +1,154 @@
+"""Measure what the documentation claims, side by side with peers in one run, as ratios.
+
+    make bench
+
+Each pair is run in turn, several times, and the medians are compared; absolute figures are printed too, but
+machines differ and are shared: quote the ratios. Needs smtp-sink (Debian's package postfix) for the sending.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import smtplib
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from email.message import EmailMessage
+from pathlib import Path
+
+from jinja2 import Template
+
+ROUNDS = 5
+MAILS = 500
+ROWS = 10_000
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("OUTREACH_")} | {
+    "OUTREACH_FROM": "Solidarity Committee <press@outreach.example>"
+}
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        print(f"medians of {ROUNDS} rounds; ratio = ours / peer\n")
+        compare("outreach --help", "python -c 'import click'", help_page, import_click)
+        write_list(folder / "list.csv", ROWS)
+        compare(
+            f"contacts check, {ROWS} rows",
+            "email-validator alone on the same addresses",
+            lambda: run_outreach(folder, "contacts", "check", "list.csv", "--json"),
+            lambda: run_python(VALIDATE, str(folder / "list.csv")),
+        )
+        if shutil.which("smtp-sink", path=f"{os.environ['PATH']}:/usr/sbin") is None:
+            print("smtp-sink is not installed: no figures for the sending")
+            return
+        write_list(folder / "contacts.csv", MAILS)
+        (folder / "templates" / "hello").mkdir(parents=True)
+        (folder / "templates" / "hello" / "en.md").write_text(
+            "Subject: Hello\n\nDear {{ name }},\n\nplease help.\n"
+        )
+        with sink() as port:
+            for connections in (1, 4):
+                compare(
+                    f"send {MAILS} letters, {connections} connection(s), durable ledger",
+                    "smtplib loop, 1 connection, EmailMessage + Jinja2, no ledger",
+                    lambda n=connections: send(folder, port, n),
+                    lambda: smtplib_loop(folder / "contacts.csv", port),
+                )
+
+
+def compare(ours: str, peer: str, run_ours: Callable[[], object], run_peer: Callable[[], object]) -> None:
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(ROUNDS):
+        for bucket, run in zip(times, (run_ours, run_peer), strict=True):
+            start = time.perf_counter()
+            run()
+            bucket.append(time.perf_counter() - start)
+    ratio = statistics.median(a / b for a, b in zip(*times, strict=True))
+    print(f"{ours:55} {statistics.median(times[0]):8.3f} s")
+    print(f"  {peer:53} {statistics.median(times[1]):8.3f} s   ratio {ratio:.2f}\n")
+
+
+def run_outreach(folder: Path, *arguments: str) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "outreach", *arguments],
+        cwd=folder,
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+
+
+def run_python(code: str, *arguments: str) -> None:
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True)
+
+
+def help_page() -> None:
+    run_outreach(Path(), "--help")
+
+
+def import_click() -> None:
+    run_python("import click")
+
+
+VALIDATE = """
+import csv, sys
+from email_validator import validate_email
+with open(sys.argv[1]) as rows:
+    for row in csv.DictReader(rows):
+        validate_email(row["email"], check_deliverability=False)
+"""
+
+
+def write_list(path: Path, count: int) -> None:
+    rows = [f"person{n}@d{n % 97}.example.org,Person {n},party,DE,en" for n in range(count)]
+    path.write_text("email,name,audience,country,language\n" + "\n".join(rows) + "\n")
+
+
+def send(folder: Path, port: int, connections: int) -> None:
+    for left in folder.glob("outreach.db*"):
+        left.unlink()
+    os.environ["OUTREACH_SMTP_URL"] = ENVIRONMENT["OUTREACH_SMTP_URL"] = f"smtp://127.0.0.1:{port}"
+    unlimited = ("--rate", "unlimited", "--rate-per-domain", "unlimited")
+    run_outreach(folder, "-q", "send", "--yes", *unlimited, "--connections", str(connections))
+
+
+def smtplib_loop(contacts: Path, port: int) -> None:
+    letter = Template("Dear {{ name }},\n\nplease help.\n")
+    with contacts.open() as rows, smtplib.SMTP("127.0.0.1", port) as server:
+        for row in csv.DictReader(rows):
+            mail = EmailMessage()
+            mail["From"], mail["To"], mail["Subject"] = "press@outreach.example", row["email"], "Hello"
+            mail.set_content(letter.render(row))
+            mail.add_alternative(f"<p>{letter.render(row)}</p>", subtype="html")
+            server.send_message(mail)
+
+
+@contextmanager
+def sink() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+    command = shutil.which("smtp-sink", path=f"{os.environ['PATH']}:/usr/sbin") or ""
+    user = ["-u", "nobody"] if os.geteuid() == 0 else []
+    process = subprocess.Popen([command, *user, f"127.0.0.1:{port}", "100"])
+    try:
+        for _ in range(50):
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
+if __name__ == "__main__":
+    main()
