@@ -1,9 +1,9 @@
 """Turn a rendered letter and its envelope into the bytes of a message (RFC 5322, MIME).
 
-The standard library's EmailMessage with a policy that does no harm: identifier headers are never folded
-into encoded words (CPython issue 85725), subjects are encoded by email.header, internationalised domains
-travel as A-labels, dates are UTC, nothing names the machine. The finished header block is checked line
-by line, since some CPython versions let an encoded word in a name become a header line.
+The standard library's EmailMessage with headers of our own that do no harm: values are never decoded,
+identifiers are never folded into encoded words (CPython issue 85725), words are encoded by email.header,
+internationalised domains travel as A-labels, dates are UTC, nothing names the machine. The finished header
+block is checked line by line all the same.
 Raises MessageError when a message would not be what was asked for.
 """
 
@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import base64
 import datetime
+import email.errors
 import hashlib
 import hmac
 import json
 import secrets
+import string
 from email import policy
 from email.header import Header
-from email.headerregistry import Address, BaseHeader, HeaderRegistry, UnstructuredHeader
+from email.headerregistry import BaseHeader, HeaderRegistry
 from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import Any
@@ -42,32 +44,72 @@ _HEADERS = (
 _NEED_QUOTING = bytes([ord("="), *range(127, 256)])
 
 
+_ATOM = frozenset(string.ascii_letters + string.digits + " !#$%&'*+-/=?^_`{|}~")  # needs no quotes
+
+
 class MessageError(ValueError):
     """This message cannot be built as it should be."""
 
 
-class _Unfolded(UnstructuredHeader, BaseHeader):
-    """A header of identifiers: one line, never an encoded word."""
+class _Verbatim(BaseHeader):
+    """A header whose value is what it says: nothing in it is decoded, and it stays on one line.
+
+    The standard library's own classes decode encoded words in any value, so that a contact named
+    `=?utf-8?q?=0ABcc:…?=` would become a header line.
+    """
+
+    max_count = 1
+
+    @classmethod
+    def parse(cls, value: str, kwds: dict[str, Any]) -> None:
+        kwds["decoded"] = value
+        kwds["parse_tree"] = None  # only the standard library's own fold() wants one
 
     def fold(self, *, policy: Any) -> str:
         return f"{self.name}: {self}{policy.linesep}"
 
 
-class _Subject(UnstructuredHeader, BaseHeader):
-    """A subject as RFC 2047 wants it: encoded words of at most 75 characters."""
+class _Text(_Verbatim):
+    """Words for people, in encoded words of at most 75 characters where ASCII does not do (RFC 2047)."""
 
     def fold(self, *, policy: Any) -> str:
-        text = str(self)
-        plain = text.isascii() and len(text) < 900 and "=?" not in text
-        header = Header(text, "us-ascii" if plain else "utf-8", maxlinelen=75, header_name=self.name)
-        return f"{self.name}: {header.encode(linesep=policy.linesep)}{policy.linesep}"
+        return f"{self.name}: {_encode(str(self), self.name, policy.linesep)}{policy.linesep}"
+
+
+class _Mailbox(_Verbatim):
+    """`Name <address>`, the name quoted or in encoded words (RFC 5322 §3.4, RFC 2047 §5)."""
+
+    def fold(self, *, policy: Any) -> str:
+        name, _, mail = str(self).rpartition(" <")
+        if not name:
+            return f"{self.name}: {mail.removesuffix('>')}{policy.linesep}"
+        if _is_plain(name):
+            if not set(name) <= _ATOM:
+                name = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        else:
+            name = _encode(name, self.name, policy.linesep)
+        last = name.rpartition("\n")[2]
+        space = " " if len(self.name) + len(last) + len(mail) < 74 else f"{policy.linesep} "
+        return f"{self.name}: {name}{space}<{mail}{policy.linesep}"
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.isprintable() and len(text) < 900 and "=?" not in text
+
+
+def _encode(text: str, header_name: str, linesep: str) -> str:
+    if _is_plain(text):
+        return text
+    return Header(text, "utf-8", maxlinelen=75, header_name=header_name).encode(linesep=linesep)
 
 
 def _registry() -> HeaderRegistry:
-    registry = HeaderRegistry()
-    for name in ("message-id", "in-reply-to", "references", "list-unsubscribe", "list-unsubscribe-post"):
-        registry.map_to_type(name, _Unfolded)
-    registry.map_to_type("subject", _Subject)
+    registry = HeaderRegistry(default_class=_Verbatim)  # type: ignore[arg-type]
+    for name in ("date", "message-id"):
+        registry.map_to_type(name, _Verbatim)
+    for name in ("from", "to", "reply-to"):
+        registry.map_to_type(name, _Mailbox)
+    registry.map_to_type("subject", _Text)
     return registry
 
 
@@ -107,17 +149,15 @@ def build(
         # The standard library draws a random boundary; ours follows the content, so previews compare.
         mail.set_boundary(hashlib.sha256(f"{rendered.text}\0{rendered.html}".encode()).hexdigest()[:32])
         data = mail.as_bytes()
-    except (ValueError, UnicodeError) as error:
+    except (ValueError, email.errors.MessageError) as error:
         raise MessageError(f"no message can be made for {recipient.email}: {error}") from error
     _check(data)
     return data
 
 
-def _mailbox(name: str, mail: str) -> Address:
+def _mailbox(name: str, mail: str) -> str:
     name = " ".join("".join(char if char.isprintable() else " " for char in name).split())
-    # Not addr_spec=: that refuses the letters that SMTPUTF8 allows.
-    local, _, domain = address.wire(mail).rpartition("@")
-    return Address(display_name=name, username=local, domain=domain)
+    return f"{name} <{address.wire(mail)}>"
 
 
 def _encoding(text: str) -> str:
