@@ -185,7 +185,7 @@ class Ledger:
     """An open ledger. One connection, one thread; close it when done."""
 
     def __init__(self, path: Path, create: bool = False) -> None:
-        """Open the ledger file. Raises LedgerError: missing (unless `create`), not ours, newer."""
+        """Open the ledger file, to read it or (`create`) to write it too. Raises LedgerError: missing (unless `create`), not ours, newer."""
         self.path = path
         if not path.exists():
             if not create:
@@ -201,9 +201,9 @@ class Ledger:
         self._run: str | None = None
         self._lock: BinaryIO | None = None
         with self._guard():
+            # Whoever writes begins at once: a transaction that reads first would fail when another writes.
             self._connection = engine.connect().execution_options(immediate=create)
             self._prepare(create)
-        self._connection = self._connection.execution_options(immediate=True)
 
     def _connect(self) -> sqlite3.Connection:
         raw = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
@@ -462,6 +462,7 @@ class Ledger:
         with self._guard():
             self._lock = _lock_file(self._lock_path(run))
         self._run = run
+        self.forget_old_slots(now)
         return self._settle_dead_runs(now)
 
     def end_run(self) -> None:
@@ -641,7 +642,6 @@ def _still(now: float) -> sa.ColumnElement[bool]:
 
 
 def _begin(connection: sa.Connection) -> None:
-    # Immediate: a transaction that reads first and writes later would fail when another process writes.
     immediate = connection.get_execution_options().get("immediate", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 

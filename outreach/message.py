@@ -41,6 +41,7 @@ _HEADERS = (
 )
 
 
+_JOINERS = "\u200c\u200d"  # invisible, but part of Persian and Indic spelling
 _NEED_QUOTING = bytes([ord("="), *range(127, 256)])
 
 
@@ -156,7 +157,8 @@ def build(
 
 
 def _mailbox(name: str, mail: str) -> str:
-    name = " ".join("".join(char if char.isprintable() else " " for char in name).split())
+    kept = (char if char.isprintable() or char in _JOINERS else " " for char in name)
+    name = " ".join("".join(kept).split())
     return f"{name} <{address.wire(mail)}>"
 
 

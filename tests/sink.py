@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -79,8 +80,8 @@ class Sink:
 
 
 @contextlib.contextmanager
-def run(port: int = 0, **smtp_options: Any) -> Iterator[Sink]:
-    """Serve on loopback until the block ends."""
+def run(port: int = 0, tls: ssl.SSLContext | None = None, **smtp_options: Any) -> Iterator[Sink]:
+    """Serve on loopback until the block ends; with `tls`, TLS from the start."""
     sink = Sink()
     listener = socket.create_server(("127.0.0.1", port))
     sink.port = listener.getsockname()[1]
@@ -93,7 +94,7 @@ def run(port: int = 0, **smtp_options: Any) -> Iterator[Sink]:
         def protocol() -> SMTP:
             return SMTP(sink, hostname="sink.example", enable_SMTPUTF8=True, loop=loop, **smtp_options)
 
-        server = loop.run_until_complete(loop.create_server(protocol, sock=listener))
+        server = loop.run_until_complete(loop.create_server(protocol, sock=listener, ssl=tls))
         started.set()
         loop.run_forever()
         server.close()

@@ -151,6 +151,18 @@ def test_a_certificate_that_does_not_verify(ready: Project) -> None:
         assert len(server.record) == 2
 
 
+def test_tls_from_the_start_is_verified_as_well(ready: Project) -> None:
+    context, ca_file = server_context("localhost", ready.folder)
+    with sink.run(tls=context) as server:
+        ready.env["OUTREACH_SMTP_URL"] = f"smtps://localhost:{server.port}"
+        refused(ready, "send", "--yes", code=69, says="certificate does not verify")
+        ready.env["OUTREACH_SMTP_URL"] = f"smtps://127.0.0.1:{server.port}?ca={ca_file}"
+        refused(ready, "send", "--yes", code=69, says="certificate does not verify")
+        ready.env["OUTREACH_SMTP_URL"] = f"smtps://127.0.0.1:{server.port}?ca={ca_file}&tls_name=localhost"
+        ready.run("send", "--yes", "--rate", "unlimited", "--rate-per-domain", "unlimited")
+        assert len(server.record) == 2
+
+
 def test_a_server_without_starttls_gets_no_mail(ready: Project) -> None:
     with sink.run() as server:
         ready.env["OUTREACH_SMTP_URL"] = f"smtp://localhost:{server.port}?tls=starttls"
