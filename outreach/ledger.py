@@ -185,7 +185,10 @@ class Ledger:
     """An open ledger. One connection, one thread; close it when done."""
 
     def __init__(self, path: Path, create: bool = False) -> None:
-        """Open the ledger file, to read it or (`create`) to write it too. Raises LedgerError: missing (unless `create`), not ours, newer."""
+        """Open the ledger file: to read it, or (`create`) to make it if need be and write.
+
+        Raises LedgerError when it is missing, not ours, or newer than this program.
+        """
         self.path = path
         if not path.exists():
             if not create:
