@@ -50,8 +50,8 @@ def domain(address: str) -> str:
 
 def key(address: str) -> str:
     """Return what two spellings of one address have in common; the ledger compares these."""
-    local = unicodedata.normalize("NFC", address.strip()).rpartition("@")[0]
-    return f"{local.casefold()}@{domain(address)}"
+    text = unicodedata.normalize("NFC", address.strip())
+    return f"{text.rpartition('@')[0].casefold()}@{domain(text)}"
 
 
 def wire(address: str) -> str:

@@ -82,7 +82,10 @@ class Console:
             grid.add_column(title, justify="right" if number else "left", overflow="fold")
         for row in rows:
             grid.add_row(*(Text(str(cell)) for cell in row))
-        rich.print(grid)
+        with rich.capture() as drawn:
+            rich.print(grid)
+        for line in drawn.get().splitlines():
+            self.out(line.rstrip())
 
     @contextmanager
     def progress(self) -> Iterator[Observer]:

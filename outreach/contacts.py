@@ -130,10 +130,9 @@ def _read_file(path: Path, encoding: str | None, seen: dict[str, Contact]) -> Co
     try:
         with path.open(encoding=encoding, newline="") as text:
             _read_rows(text, result, seen)
-    except UnicodeDecodeError as error:
+    except (UnicodeError, LookupError):
         raise ContactsError(
-            f"{name}:{_line_of(path, error)}: is not {result.encoding.upper()} "
-            f"(byte 0x{error.object[error.start]:02x})",
+            f"{name}:{_line_of(path, encoding)}: is not {result.encoding.upper()}",
             "save it as CSV UTF-8, or name the encoding: --encoding cp1251",
         ) from None
     except OSError as error:
@@ -145,7 +144,7 @@ def _encoding(name: str, start: bytes, given: str | None) -> str:
     if given:
         try:
             "".encode(given)
-        except LookupError:
+        except (LookupError, UnicodeError):
             raise ContactsError(
                 f"there is no encoding {given!r}", "known ones: utf-8, cp1251, cp1252, utf-16"
             ) from None
@@ -160,29 +159,27 @@ def _encoding(name: str, start: bytes, given: str | None) -> str:
     return "utf-8-sig"
 
 
-def _line_of(path: Path, error: UnicodeDecodeError) -> int:
-    """Find the line of the first byte that does not decode; the decoder itself only knows its chunk."""
-    with path.open("rb") as raw:
-        for number, line in enumerate(raw, 1):
-            try:
-                line.decode(error.encoding)
-            except UnicodeDecodeError:
-                return number
-    return 1
+def _line_of(path: Path, encoding: str) -> int:
+    """Find the first line that does not decode; the decoder itself only knows its chunk."""
+    try:
+        with path.open(encoding=encoding, errors="replace", newline="") as text:
+            return next((number for number, line in enumerate(text, 1) if "\ufffd" in line), 1)
+    except (UnicodeError, LookupError):
+        return 1
 
 
 def _read_rows(text: TextIO, result: ContactList, seen: dict[str, Contact]) -> None:
     head = text.readline()
     while head and not head.strip(" \t\r\n,;"):
         head = text.readline()
-    if not head:
-        raise ContactsError(
-            f"{result.file} is empty", f"its first line must name the columns: {','.join(CONTACT_COLUMNS)}"
-        )
     text.seek(0)
     result.delimiter = max(_DELIMITERS, key=lambda d: (_has_email(head, d), head.count(d)))
     records = _records(text, result.file, result.delimiter)
-    header_line, header = next(records)
+    header_line, header = next(records, (1, []))
+    if not any(cell.strip(" \t,;") for cell in header):
+        raise ContactsError(
+            f"{result.file} is empty", f"its first line must name the columns: {','.join(CONTACT_COLUMNS)}"
+        )
     columns = _columns(result.file, header_line, header)
     result.columns = tuple(columns)
     taken = [name for name in columns if name in LETTER_VARIABLES[len(CONTACT_COLUMNS) :]]

@@ -7,6 +7,7 @@ default of the mailing. Pure. Known limit: related languages (gsw → de) are no
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 from babel import Locale, UnknownLocaleError
@@ -15,6 +16,8 @@ from babel.languages import get_official_languages
 
 # Names of countries are understood in these languages; codes always.
 _NAME_LANGUAGES = ("en", "fr", "de", "es", "it", "pt", "ru", "ar", "el", "tr")
+_TAG = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
+_NO_COUNTRIES = ("EU", "EZ", "QO", "UN", "XA", "XB", "ZZ")  # codes of CLDR that are none
 _ALIASES = {"uk": "GB", "usa": "US", "holland": "NL", "turkey": "TR", "czech republic": "CZ", "el": "GR"}
 
 
@@ -38,12 +41,14 @@ def truncations(tag: str) -> list[str]:
 @cache
 def normalise(text: str) -> str | None:
     """Return a language tag in its usual spelling (pt-BR), or None when it is no known language."""
+    if not _TAG.fullmatch(text.strip()):
+        return None
     parts = text.strip().replace("_", "-").split("-")
     tag = "-".join(
         part.lower() if n == 0 else part.title() if len(part) == 4 else part.upper()
         for n, part in enumerate(parts)
     )
-    return tag if tag.isascii() and locale(tag) is not None else None
+    return tag if locale(tag) is not None else None
 
 
 @cache
@@ -52,7 +57,7 @@ def country_code(text: str) -> str | None:
     text = text.strip()
     code = text.upper()
     if len(text) == 2 and code in Locale("en").territories:
-        return code
+        return code if code not in _NO_COUNTRIES else _ALIASES.get(text.casefold())
     if len(text) == 3 and code in get_global("territory_aliases"):
         replacements = get_global("territory_aliases")[code]
         return str(replacements[0]) if len(replacements) == 1 else None
@@ -64,7 +69,7 @@ def _countries_by_name() -> dict[str, str]:
     names: dict[str, str] = {}
     for language in _NAME_LANGUAGES:
         for code, name in Locale(language).territories.items():
-            if len(code) == 2 and code.isalpha():
+            if len(code) == 2 and code.isalpha() and code not in _NO_COUNTRIES:
                 names.setdefault(name.casefold(), code)
     return names
 

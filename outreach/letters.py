@@ -14,10 +14,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import css_inline
 from babel.dates import format_date
-from jinja2 import DictLoader, StrictUndefined, Template, TemplateError, TemplateSyntaxError, meta, nodes
+from jinja2 import DictLoader, StrictUndefined, Template, TemplateSyntaxError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
@@ -63,12 +64,52 @@ class Environment(ImmutableSandboxedEnvironment):
             loader=DictLoader(sources),
             autoescape=autoescape,
             undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
             keep_trailing_newline=True,
         )
-        self.filters["link"] = link
+        self.filters |= {"link": link, "urlpart": lambda value: quote(str(value), safe="@")}
         del self.filters["safe"]  # a contact's field is never markup
+
+
+_NOT_IN_SUBJECTS = (
+    nodes.Extends,
+    nodes.Block,
+    nodes.Include,
+    nodes.Import,
+    nodes.FromImport,
+    nodes.Macro,
+    nodes.CallBlock,
+)
+
+
+def _names_used(tree: nodes.Template, names: set[str]) -> Iterator[tuple[str, int]]:
+    """Yield where these names are read, besides where a loop or the file itself sets them."""
+    own = frozenset(
+        target.name
+        for node in tree.body
+        if isinstance(node, nodes.Assign)
+        for target in node.find_all(nodes.Name)
+        if target.ctx == "store"
+    )
+
+    def walk(node: nodes.Node, bound: frozenset[str]) -> Iterator[tuple[str, int]]:
+        if isinstance(node, nodes.Name) and node.ctx == "load" and node.name in names - bound:
+            yield node.name, node.lineno
+        if isinstance(node, nodes.For):
+            inside = bound | {name.name for name in _targets(node.target)} | {"loop"}
+            yield from walk(node.iter, bound)
+            for child in (*node.body, *([node.test] if node.test else [])):
+                yield from walk(child, inside)
+            for child in node.else_:
+                yield from walk(child, bound)
+            return
+        for child in node.iter_child_nodes():
+            yield from walk(child, bound)
+
+    return walk(tree, own)
+
+
+def _targets(target: nodes.Node) -> list[nodes.Name]:
+    return [target] if isinstance(target, nodes.Name) else list(target.find_all(nodes.Name))
 
 
 def link(value: object) -> str:
@@ -131,7 +172,7 @@ class Letter:
         self.variables: dict[str, Problem] = {}  # each name a letter uses → where first
         html: dict[str, str] = {}
         text: dict[str, str] = {}
-        self._parsing = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+        self._parsing = Environment({}, autoescape=True)
         for path, source in sources.items():
             if path.startswith(f"{name}/"):
                 self._read(path, source)
@@ -210,20 +251,24 @@ class Letter:
         )
 
     def _compile(self, one: TemplateFile, html: dict[str, str], text: dict[str, str]) -> None:
-        trees = []
-        for part, offset in ((one.subject or "", one.subject_line - 1), (one.body, one.body_line - 1)):
+        for part, offset, is_subject in (
+            (one.subject or "", one.subject_line - 1, True),
+            (one.body, one.body_line - 1, False),
+        ):
             try:
                 tree = self._parsing.parse(part)
+                self._parsing.compile(part)  # finds unknown filters, and blocks that stand twice
+                unknown = meta.find_undeclared_variables(tree)
             except TemplateSyntaxError as error:
                 self._say(one.file, error.lineno + offset, error.message or "syntax error")
                 return
-            trees.append(tree)
-            unknown = meta.find_undeclared_variables(tree)
-            for node in tree.find_all(nodes.Name):
-                if node.name in unknown:
-                    where = Problem(f"{self.name}/{one.file}", node.lineno + offset, node.name)
-                    self.variables.setdefault(node.name, where)
-        self._check_child(one, trees[1])
+            if is_subject and (node := next(tree.find_all(_NOT_IN_SUBJECTS), None)):
+                self._say(one.file, node.lineno + offset, "a Subject holds text, values and conditions only")
+                return
+            for name, line in _names_used(tree, unknown):
+                where = Problem(f"{self.name}/{one.file}", line + offset, name)
+                self.variables.setdefault(name, where)
+        self._check_child(one, tree)
         try:
             converted = markdown.convert(one.body)
         except markdown.MarkdownError as error:
@@ -241,20 +286,21 @@ class Letter:
                 self._say(one.file, line, "extends must come first and name a file", '{% extends "en.md" %}')
             return
         for node in tree.body:
-            if isinstance(node, nodes.Output):
-                for piece in node.nodes:
-                    if not isinstance(piece, nodes.TemplateData) or piece.data.strip():
-                        # A text node begins on the line of the tag before it.
-                        skipped = 0
-                        if isinstance(piece, nodes.TemplateData):
-                            skipped = piece.data[: -len(piece.data.lstrip())].count("\n")
-                        line = piece.lineno + skipped + one.body_line - 1
-                        self._say(
-                            one.file,
-                            line,
-                            "this stands outside any block and would be lost",
-                            "move it into a block",
-                        )
+            if isinstance(node, nodes.Extends | nodes.Block | nodes.Assign):
+                continue
+            pieces = node.nodes if isinstance(node, nodes.Output) else [node]
+            for piece in pieces:
+                text = piece.data if isinstance(piece, nodes.TemplateData) else "x"
+                if text.strip():
+                    # A text begins on the line of the tag before it.
+                    line = piece.lineno + text[: -len(text.lstrip())].count("\n") + one.body_line - 1
+                    self._say(
+                        one.file,
+                        line,
+                        "this stands outside any block and would be lost",
+                        "move it into a block",
+                    )
+                    break
         if one.parent not in self.files:
             self._say(one.file, one.body_line, f"extends {one.parent}, which is not there")
             return
@@ -272,11 +318,11 @@ class Letter:
     def _parse_layout(self) -> str:
         source = self.sources.get(LAYOUT, "")
         try:
-            tree = self._parsing.parse(source)
+            used = meta.find_undeclared_variables(self._parsing.parse(source))
+            self._parsing.compile(source)
         except TemplateSyntaxError as error:
             self.problems.append(Problem(LAYOUT, error.lineno, error.message or "syntax error"))
             return ""
-        used = meta.find_undeclared_variables(tree)
         for name in sorted(used - {"content", "lang", "dir", "subject", "sender", "footer"}):
             self.problems.append(Problem(LAYOUT, None, f"unknown variable {name}"))
         for name in sorted({"content", "footer"} - used):
@@ -396,14 +442,7 @@ class Letter:
                 footer=footer,
             )
             html = self._inliner.inline(html)
-        except (
-            TemplateError,
-            ArithmeticError,
-            LookupError,
-            TypeError,
-            ValueError,
-            css_inline.InlineError,
-        ) as error:
+        except Exception as error:  # whatever a template does wrong is the letter's fault, not the program's
             where = f"{contact.file}:{contact.line}" if contact.line else contact.email
             raise LetterError(
                 f"{self.name}/{one.file} cannot be rendered for {contact.email} ({where}): {error}"

@@ -25,8 +25,11 @@ _TAG = re.compile(
 )
 _OPENING = ("if", "for", "block")
 _MIDDLE = ("elif", "else")
+_SINGLE = ("set", "super")  # stand alone before a block
+_KNOWN = (*_OPENING, *_MIDDLE, "set", "extends")
 _FIRST_PLACEHOLDER = 0xF0000  # supplementary private use area A
-_PLACEHOLDER = re.compile("[\U000f0000-\U000ffffd]")
+_DROPPED = "\U000ffffd"
+_PLACEHOLDER = re.compile("[\U000f0000-\U000ffffc]")
 _LEVELS = ("root", "bullet_list_open", "ordered_list_open", "tbody_open", "list_item_open", "blockquote_open")
 
 
@@ -58,6 +61,28 @@ class _Lifted:
 
 
 @dataclass(slots=True)
+class _Taken:
+    """A source without its tags."""
+
+    kept: list[str] = field(default_factory=list)  # the lines that Markdown sees
+    numbers: list[int] = field(default_factory=list)  # where each of them stood
+    lifted: list[_Lifted] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)  # what each placeholder stands for
+    words: list[str] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+    guards: dict[str, str] = field(default_factory=dict)  # a tag inside a link's address → its guarded twin
+
+    def hide(self, tag: str, word: str, line: int) -> str:
+        """Keep a tag; return its placeholder."""
+        if len(self.tags) >= ord(_DROPPED) - _FIRST_PLACEHOLDER:
+            raise MarkdownError(line, "the letter has too many tags")
+        self.tags.append(tag)
+        self.words.append(word)
+        self.lines.append(line)
+        return chr(_FIRST_PLACEHOLDER + len(self.tags) - 1)
+
+
+@dataclass(slots=True)
 class _Node:
     """A block of the document: where it stands in the tokens and in the lines."""
 
@@ -71,59 +96,60 @@ class _Node:
 
 def convert(source: str) -> Converted:
     """Convert one template file's body. Jinja's own syntax is expected to be valid already."""
-    if found := _PLACEHOLDER.search(source):
-        raise MarkdownError(
-            source.count("\n", 0, found.start()) + 1, "a private-use character cannot be kept"
-        )
-    kept, lifted, tags = _split(source)
-    tokens = _parser().parse("\n".join(kept))
-    _refuse_images(tokens)
-    _weave(tokens, kept, lifted)
-    extends = "".join(f"{one.tag}\n" for one in lifted if one.word == "extends")
-    html = _restore(_escape_braces(_parser().renderer.render(tokens, _parser().options, {})), tags)
-    text = _restore(_escape_braces(_Text(tokens).render()), tags)
-    return Converted(extends + html, extends + text)
+    if found := re.search(f"{_PLACEHOLDER.pattern}|{_DROPPED}", source):
+        raise MarkdownError(_line(source, found.start()), "a private-use character cannot be kept")
+    taken = _take_apart(source)
+    count = len(taken.tags)
+    parser = _parser()
+    tokens = parser.parse("\n".join(taken.kept))
+    _refuse_images(tokens, taken.numbers)
+    _guard_links(tokens, taken)
+    _weave(tokens, taken)
+    html = str(parser.renderer.render(tokens, parser.options, {}))
+    text = _Text(tokens, taken.hide).render()
+    _refuse_losses(taken, count, html, text)
+    extends = "".join(f"{one.tag}\n" for one in taken.lifted if one.word == "extends")
+    return Converted(extends + _restore(html, taken.tags), extends + _restore(text, taken.tags))
 
 
-def _split(source: str) -> tuple[list[str], list[_Lifted], list[str]]:
-    """Take the tags out: a list of kept lines, the lifted tag lines, and the tags behind placeholders."""
-    tags: list[str] = []
-    words: list[str] = []
+def _line(source: str, position: int) -> int:
+    return source.count("\n", 0, position) + 1
+
+
+def _take_apart(source: str) -> _Taken:
+    """Take the tags out, so that Markdown sees none."""
+    taken = _Taken()
 
     def hide(found: re.Match[str]) -> str:
         tag = found[0]
+        tail = f"\n{_DROPPED}" * tag.count("\n")
         if tag.startswith("{#"):
-            return "" if "\n" not in tag else "\n" * tag.count("\n")
-        tags.append(" ".join(tag.split("\n")))
-        words.append(_word(tag))
-        if (
-            tag.startswith("{%")
-            and words[-1] not in (*_OPENING, *_MIDDLE, "set", "extends")
-            and not words[-1].startswith("end")
-        ):
-            line = source.count("\n", 0, found.start()) + 1
-            raise MarkdownError(line, f"the tag {{% {words[-1]} %}} is not known in letters")
-        return chr(_FIRST_PLACEHOLDER + len(tags) - 1) + "\n" * tag.count("\n")
+            return _DROPPED + tail
+        line, word = _line(source, found.start()), _word(tag)
+        if tag.startswith("{%") and word not in _KNOWN and not word.startswith("end"):
+            raise MarkdownError(line, f"the tag {{% {word} %}} is not known in letters")
+        return taken.hide(" ".join(tag.split("\n")), word, line) + tail
 
-    original = source.split("\n")
-    hidden = _TAG.sub(hide, source).split("\n")
-    kept: list[str] = []
-    lifted: list[_Lifted] = []
-    for number, line in enumerate(hidden, 1):
-        inside = _PLACEHOLDER.findall(line)
-        numbers = [ord(char) - _FIRST_PLACEHOLDER for char in inside]
-        if inside and not _PLACEHOLDER.sub("", line).strip() and all(words[n] for n in numbers):
-            lifted += [
-                _Lifted(tags[n], words[n], len(kept), number, chr(_FIRST_PLACEHOLDER + n)) for n in numbers
+    for number, line in enumerate(_TAG.sub(hide, source).split("\n"), 1):
+        whole = line.replace(_DROPPED, "")
+        if line != whole and not whole.strip():
+            continue  # a line that held only a comment, or the tail of a tag
+        inside = [ord(char) - _FIRST_PLACEHOLDER for char in _PLACEHOLDER.findall(whole)]
+        if inside and not _PLACEHOLDER.sub("", whole).strip() and all(taken.words[n] for n in inside):
+            taken.lifted += [
+                _Lifted(taken.tags[n], taken.words[n], len(taken.kept), number, chr(_FIRST_PLACEHOLDER + n))
+                for n in inside
             ]
-        elif line.strip() or not original[number - 1].strip():
-            kept.append(line)  # a line that held only a comment, or the tail of a tag, goes
-    return kept, lifted, tags
+        else:
+            taken.kept.append(whole)
+            taken.numbers.append(number)
+    return taken
 
 
 def _word(tag: str) -> str:
-    found = re.match(r"\{%[-+]?\s*(\w+)", tag)
-    return found[1] if found else ""
+    """Name a tag that may stand on a line of its own: of `{% %}` its first word, and `super`."""
+    found = re.match(r"\{%[-+]?\s*(\w+)|\{\{[-+]?\s*(super)\(\)\s*[-+]?\}\}", tag)
+    return (found[1] or found[2]) if found else ""
 
 
 def _parser() -> MarkdownIt:
@@ -136,11 +162,42 @@ def _parser() -> MarkdownIt:
     return parser
 
 
-def _refuse_images(tokens: Sequence[Token]) -> None:
+def _refuse_images(tokens: Sequence[Token], numbers: list[int]) -> None:
     for token in tokens:
         for child in token.children or ():
             if child.type == "image":
-                raise MarkdownError((token.map or [0])[0] + 1, "images are not supported in letters yet")
+                start = token.map[0] if token.map else 0
+                raise MarkdownError(numbers[start], "images are not supported in letters yet")
+
+
+def _guard_links(tokens: Sequence[Token], taken: _Taken) -> None:
+    """Guard values in a link's address: a whole address must be harmless, a part is percent-encoded."""
+
+    def guard(found: re.Match[str]) -> str:
+        number = ord(found[0]) - _FIRST_PLACEHOLDER
+        tag = taken.tags[number]
+        if not tag.startswith("{{"):
+            return found[0]
+        inner = tag[2:-2].strip().strip("-").strip()
+        guarded = f"{{{{ ({inner})|{'urlpart' if found.start() else 'link'} }}}}"
+        taken.guards[found[0]] = taken.hide(guarded, "", taken.lines[number])
+        return taken.guards[found[0]]
+
+    for token in tokens:
+        for child in token.children or ():
+            if child.type == "link_open":
+                child.attrs["href"] = _PLACEHOLDER.sub(guard, str(child.attrs.get("href", "")))
+
+
+def _refuse_losses(taken: _Taken, count: int, html: str, text: str) -> None:
+    """Refuse a tag that Markdown dropped: in a cell too many, an unused link definition, a fence's head."""
+    for number, tag in enumerate(taken.tags[:count]):
+        char = chr(_FIRST_PLACEHOLDER + number)
+        if taken.words[number] == "extends":
+            continue
+        twin = taken.guards.get(char, char)
+        if not ((char in html or twin in html) and (char in text or twin in text)):
+            raise MarkdownError(taken.lines[number], f"{tag} would be lost here: Markdown drops it")
 
 
 # Putting the lifted lines back ------------------------------------------------------------------
@@ -161,15 +218,15 @@ def _tree(tokens: Sequence[Token], lines: int) -> _Node:
     return root
 
 
-def _weave(tokens: list[Token], kept: list[str], lifted: list[_Lifted]) -> None:
+def _weave(tokens: list[Token], taken: _Taken) -> None:
     """Insert the lifted tags into the token list as raw pieces."""
-    root = _tree(tokens, len(kept))
+    root = _tree(tokens, len(taken.kept))
     before: dict[int, list[_Lifted]] = {}
-    for one, index in _places(root, kept, lifted):
+    for one, index in _places(root, taken.kept, taken.lifted):
         before.setdefault(index, []).append(one)
     for index in sorted(before, reverse=True):
         tokens[index:index] = [
-            Token("html_block", "", 0, content=one.placeholder + "\n", block=True)
+            Token("html_block", "", 0, content=one.placeholder, block=True)
             for one in sorted(before[index], key=lambda one: one.line)
         ]
 
@@ -182,10 +239,10 @@ def _places(root: _Node, kept: list[str], lifted: list[_Lifted]) -> Iterator[tup
     for one in lifted:
         if one.word == "extends":
             continue
-        if one.word in _OPENING or one.word == "set":
+        if one.word in _OPENING or one.word in _SINGLE:
             groups.append([one])
             parents.append(stack[-1] if stack else None)
-            if one.word != "set":
+            if one.word not in _SINGLE:
                 stack.append(groups[-1])
         elif not stack:
             raise MarkdownError(one.line, f"{one.tag}: its opening tag stands inside a line of text")
@@ -222,6 +279,8 @@ def _level(top: _Node, group: list[_Lifted], kept: list[str]) -> _Node:
             f"{group[0].tag} … {group[-1].tag}: no whole paragraphs, items or rows stand between them; "
             "leave an empty line before and behind the tag lines",
         )
+    if group[0].word == "block" and fitting[0].type == "ordered_list_open":
+        raise MarkdownError(group[0].line, f"{group[0].tag}: a block cannot stand between numbered items")
     if group[0].word == "for":
         inside = [node for node in fitting if node.type in _LEVELS[1:4]]
         return inside[-1] if inside else fitting[0]
@@ -249,7 +308,7 @@ def _boundary(level: _Node, one: _Lifted, kept: list[str]) -> int | None:
     rest = [child for child in level.children if child.start >= after]
     if len(done) + len(rest) != len(level.children):
         return None
-    if one.word in _OPENING or one.word == "set":  # before the next block, else behind the last
+    if one.word in _OPENING or one.word in _SINGLE:  # before the next block, else behind the last
         return rest[0].first if rest else level.last
     return done[-1].last + 1 if done else (rest[0].first if rest else level.last)
 
@@ -264,47 +323,47 @@ def _end(node: _Node, kept: list[str]) -> int:
 # Putting the tags back ---------------------------------------------------------------------------
 
 
-def _escape_braces(text: str) -> str:
-    """Keep braces that Markdown produced (from entities, say) from becoming tags."""
-    return re.sub(r"\{(?=[{%#])", "{{ '{' }}", text) if re.search(r"\{[{%#]", text) else text
-
-
 def _restore(template: str, tags: list[str]) -> str:
-    template = re.sub(
-        r'(href=")([^"]*)(")', lambda m: m[1] + _PLACEHOLDER.sub(_in_link(tags), m[2]) + m[3], template
-    )
+    # Braces that Markdown produced (from entities, say) or that stand before a tag must not become tags.
+    template = re.sub(r"\{(?=[{%#\U000f0000-\U000ffffc])", "{{ '{' }}", template)
     return _PLACEHOLDER.sub(lambda m: tags[ord(m[0]) - _FIRST_PLACEHOLDER], template)
-
-
-def _in_link(tags: list[str]) -> Callable[[re.Match[str]], str]:
-    """Guard values in a link's address: a whole address must be harmless, a part is percent-encoded."""
-
-    def guard(found: re.Match[str]) -> str:
-        tag = tags[ord(found[0]) - _FIRST_PLACEHOLDER]
-        if not tag.startswith("{{"):
-            return tag
-        inner = tag[2:-2].strip().strip("-").strip()
-        return f"{{{{ ({inner})|{'urlencode' if found.start() else 'link'} }}}}"
-
-    return guard
 
 
 # Plain text -------------------------------------------------------------------------------------
 
 
+@dataclass(slots=True)
+class _Margin:
+    """What stands before each line inside an item or a quote: something on the first, then the rest."""
+
+    first: str
+    rest: str
+    used: bool = False
+
+
 class _Text:
     """Write the token list as plain text, the way a person writes a mail."""
 
-    def __init__(self, tokens: Sequence[Token]) -> None:
+    def __init__(self, tokens: Sequence[Token], hide: Callable[[str, str, int], str]) -> None:
         self.tokens = tokens
+        self.hide = hide
+        self.margins: list[_Margin] = []
+        self.numbers: list[int | str | None] = []  # of lists: the next number, a counter's name, or a bullet
 
     def render(self) -> str:
         return re.sub(r"\n{3,}", "\n\n", "".join(self.blocks())).lstrip("\n")
 
+    def lines(self, text: str) -> str:
+        """Put the margins before each line."""
+        return "".join(f"{self.margin()}{line}\n" for line in text.split("\n"))
+
+    def margin(self) -> str:
+        written = "".join(one.rest if one.used else one.first for one in self.margins)
+        for one in self.margins:
+            one.used = True
+        return written
+
     def blocks(self) -> Iterator[str]:
-        prefix: list[str] = []  # what each line begins with, by nesting of quotes and lists
-        marker = ""  # the item's bullet, until its first line is written
-        counters: list[int | None] = []
         cells: list[str] = []
         in_row = False
         for n, token in enumerate(self.tokens):
@@ -312,48 +371,72 @@ class _Text:
             if kind == "html_block":
                 yield token.content
             elif kind == "inline":
-                content = self.inline(token.children or ())
                 if in_row:
-                    cells.append(content)
-                    continue
-                indent = "".join(prefix)
-                first = indent[: len(indent) - len(marker)] + marker if marker else indent
-                lines = content.split("\n")
-                yield first + lines[0] + "".join(f"\n{indent}{line}" for line in lines[1:]) + "\n"
-                marker = ""
+                    cells.append(self.inline(token.children or ()))
+                else:
+                    yield self.lines(self.inline(token.children or ()))
             elif kind in ("paragraph_close", "heading_close"):
                 if not token.hidden and [t.type for t in self.tokens[n + 1 : n + 2]] != ["blockquote_close"]:
-                    yield "".join(prefix).rstrip() + "\n"
+                    yield "".join(one.rest for one in self.margins).rstrip() + "\n"
             elif kind in ("bullet_list_open", "ordered_list_open"):
-                counters.append(int(token.attrs.get("start", 1)) if kind[0] == "o" else None)
+                yield self.open_list(n, token)
             elif kind in ("bullet_list_close", "ordered_list_close"):
-                counters.pop()
-                yield "" if counters else "\n"
+                self.numbers.pop()
+                yield "" if self.numbers else "\n"
             elif kind == "list_item_open":
-                number = counters[-1]
-                marker = "- " if number is None else f"{number}. "
-                if number is not None:
-                    counters[-1] = number + 1
-                prefix.append(" " * len(marker))
+                yield from self.open_item()
             elif kind == "list_item_close":
-                prefix.pop()
+                yield "" if self.margins[-1].used else f"{self.margin()}\n"
+                self.margins.pop()
             elif kind == "blockquote_open":
-                prefix.append("> ")
+                self.margins.append(_Margin("> ", "> "))
             elif kind == "blockquote_close":
-                prefix.pop()
+                self.margins.pop()
                 yield "\n"
             elif kind in ("fence", "code_block"):
-                indent = "".join(prefix)
-                yield "".join(f"{indent}{line}\n" for line in token.content.rstrip("\n").split("\n")) + "\n"
+                yield self.lines(token.content.rstrip("\n")) + "\n"
             elif kind == "hr":
-                yield "* * *\n\n"
+                yield self.lines("* * *") + "\n"
             elif kind == "tr_open":
                 in_row, cells = True, []
             elif kind == "tr_close":
                 in_row = False
-                yield "".join(prefix) + " | ".join(cells) + "\n"
+                yield self.lines(" | ".join(cells))
             elif kind == "table_close":
                 yield "\n"
+
+    def open_list(self, n: int, token: Token) -> str:
+        """Begin to count; a list with tags between its items counts when it is rendered."""
+        if token.type == "bullet_list_open":
+            self.numbers.append(None)
+            return ""
+        start = int(token.attrs.get("start", 1))
+        end = next(
+            (
+                m
+                for m, t in enumerate(self.tokens[n:], n)
+                if t.type == "ordered_list_close" and t.level == token.level
+            ),
+            len(self.tokens),
+        )
+        if not any(t.type == "html_block" for t in self.tokens[n:end]):
+            self.numbers.append(start)
+            return ""
+        name = f"list_{n}"
+        self.numbers.append(name)
+        return self.hide(f"{{% set {name} = namespace(n={start - 1}) %}}", "", 0)
+
+    def open_item(self) -> Iterator[str]:
+        number = self.numbers[-1]
+        if isinstance(number, str):
+            yield self.hide(f"{{% set {number}.n = {number}.n + 1 %}}", "", 0)
+            value = self.hide(f"{{{{ {number}.n }}}}", "", 0)
+            self.margins.append(_Margin(f"{value}. ", "   "))
+            return
+        marker = "- " if number is None else f"{number}. "
+        if number is not None:
+            self.numbers[-1] = number + 1
+        self.margins.append(_Margin(marker, " " * len(marker)))
 
     def inline(self, children: Sequence[Token]) -> str:
         parts: list[str] = []

@@ -11,6 +11,7 @@ import string
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from outreach.errors import LetterError, Problem
 from outreach.model import Contact, Identity
@@ -54,26 +55,45 @@ def parse(file: str, text: str) -> Phrases:
     except tomllib.TOMLDecodeError as error:
         raise LetterError(f"{file} is no valid TOML: {error}") from None
     problems: list[Problem] = []
-    greetings = data.get("greeting", {})
-    registers = data.get("registers", {})
-    for register in {"formal", *registers.values()}:
+    greetings = _table(data.get("greeting"))
+    registers = _table(data.get("registers"))
+    titles = data.get("titles", [])
+    if not all(isinstance(name, str) for name in registers.values()):
+        problems.append(Problem(file, None, 'registers must be like { party = "comrades" }'))
+        registers = {}
+    if not isinstance(titles, list) or not all(isinstance(title, str) for title in titles):
+        problems.append(Problem(file, None, "titles must be a list of texts"))
+        titles = []
+    for register in ["formal", *dict.fromkeys(name for name in registers.values() if name != "formal")]:
         for gender in _GENDERS:
-            patterns = greetings.get(register, {}).get(gender)
-            where = f"[greeting.{register}] {gender}"
-            if not isinstance(patterns, list) or not patterns:
-                problems.append(Problem(file, None, f"{where} is missing"))
-            elif wrong := [n for pattern in patterns for n in _fields_of(pattern) if n not in _FIELDS]:
-                problems.append(Problem(file, None, f"{where} has an unknown field {{{wrong[0]}}}"))
-            elif _fields_of(patterns[-1]):
-                problems.append(Problem(file, None, f"{where}: its last greeting must need no field"))
-    footer = data.get("footer", {}).get("text", "")
-    if wrong := [name for name in _fields_of(footer) if name not in ("sender", "reply_to")]:
-        problems.append(Problem(file, None, f"[footer] text has an unknown field {{{wrong[0]}}}"))
-    elif not footer.strip():
+            patterns = _table(greetings.get(register)).get(gender)
+            problems += [
+                Problem(file, None, f"[greeting.{register}] {gender} {wrong}") for wrong in _wrong(patterns)
+            ]
+    footer = _table(data.get("footer")).get("text", "")
+    if not isinstance(footer, str) or not footer.strip():
         problems.append(Problem(file, None, "[footer] text is missing"))
+    elif wrong := [name for name in _fields_of(footer) if name not in ("sender", "reply_to")]:
+        problems.append(Problem(file, None, f"[footer] text has an unknown field {{{wrong[0]}}}"))
     if problems:
         raise LetterError(f"{file} has problems", problems=problems)
-    return Phrases(registers, frozenset(data.get("titles", ())), greetings, footer)
+    return Phrases(registers, frozenset(titles), greetings, footer)
+
+
+def _table(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _wrong(patterns: object) -> list[str]:
+    """Say what is wrong with a list of greetings."""
+    if not isinstance(patterns, list) or not patterns:
+        return ["is missing"]
+    if not all(isinstance(pattern, str) and pattern.strip() for pattern in patterns):
+        return ["must be a list of texts"]
+    unknown = [name for pattern in patterns for name in _fields_of(pattern) if name not in _FIELDS]
+    if unknown:
+        return [f"has an unknown field {{{unknown[0]}}}"]
+    return ["is wrong: its last greeting must need no field"] if _fields_of(patterns[-1]) else []
 
 
 def _gender(contact: Contact) -> str:
@@ -83,7 +103,13 @@ def _gender(contact: Contact) -> str:
 
 
 def _fields_of(pattern: str) -> list[str]:
+    """Return the names in braces; anything but a plain name comes back as it stands, and is unknown."""
     try:
-        return [name for _, name, _, _ in string.Formatter().parse(pattern) if name is not None]
+        parts = list(string.Formatter().parse(pattern))
     except ValueError:
         return ["unbalanced brace"]
+    return [
+        name if not spec and not conversion else f"{name}:{spec or conversion}"
+        for _, name, spec, conversion in parts
+        if name is not None
+    ]

@@ -22,7 +22,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from dotenv.parser import parse_stream
 
-from outreach import address
+from outreach import address, languages
 from outreach.errors import Problem, SettingsError
 from outreach.model import Identity, Limit, Security, Server
 
@@ -191,19 +191,25 @@ def parse_identity(text: str) -> Identity:
 
 def parse_server(text: str, directory: Path = Path()) -> Server:
     """Read an SMTP URL (docs/settings.md); a relative ?ca= is inside `directory`. Raises ValueError."""
-    url = urlsplit(text.strip())
+    # None of these errors quotes the text: a password may stand in it, in the wrong place.
+    wrong = "is no SMTP URL; write like smtp://mail.example:587 or smtps://mail.example:465"
+    try:
+        url = urlsplit(text.strip())
+        port = url.port
+    except ValueError:
+        raise ValueError("has no usable host or port; write like smtp://mail.example:587") from None
     if url.scheme not in ("smtp", "smtps") or not url.hostname:
-        raise ValueError("is no SMTP URL; write like smtp://mail.example:587 or smtps://mail.example:465")
+        raise ValueError(wrong)
     if url.password is not None:
         raise ValueError(f"holds a password; put it in {PREFIX}SMTP_PASSWORD")
     if url.path not in ("", "/") or url.fragment:
         raise ValueError("has a path; only host, port and ?options belong there")
     options = dict(parse_qsl(url.query, keep_blank_values=True))
-    if unknown := sorted(set(options) - {"tls", "tls_name", "ca"}):
-        raise ValueError(f"has an unknown option {unknown[0]!r} (known: tls, tls_name, ca)")
+    if set(options) - {"tls", "tls_name", "ca"}:
+        raise ValueError("has an unknown option (known: tls, tls_name, ca)")
     tls = options.get("tls", "")
     if tls not in ("", "starttls", "off"):
-        raise ValueError(f"has tls={tls!r} (known: starttls, off)")
+        raise ValueError("has an unknown value of tls= (known: starttls, off)")
     if url.scheme == "smtps":
         if tls == "off":
             raise ValueError("asks for smtps and tls=off at once")
@@ -217,7 +223,7 @@ def parse_server(text: str, directory: Path = Path()) -> Server:
         raise ValueError(f"names a certificate file that is not there: {ca_file}")
     return Server(
         host=url.hostname,
-        port=url.port or (465 if security is Security.TLS else 587),
+        port=port or (465 if security is Security.TLS else 587),
         security=security,
         user=unquote(url.username or ""),
         tls_name=options.get("tls_name", ""),
@@ -287,10 +293,11 @@ def _merge(
 def _check(directory: Path, values: dict[str, Value], problems: list[Problem]) -> Settings:
     def read(name: str, parse: Callable[[str], T], fallback: T) -> T:
         value = values[name]
-        if not value.text:
+        text = value.text or DEFAULTS[name]  # nothing given is the default, never "no limit"
+        if not text:
             return fallback
         try:
-            return parse(value.text)
+            return parse(text)
         except ValueError as error:
             problems.append(Problem(value.origin, None, f"{PREFIX}{name}: {error}"))
             return fallback
@@ -343,9 +350,10 @@ def _warnings(env: Path, values: dict[str, Value]) -> tuple[str, ...]:
 
 
 def _language(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*", text):
+    tag = languages.normalise(text)
+    if tag is None:
         raise ValueError(f"{text!r} is no language code; write like en or pt-BR")
-    return text
+    return tag
 
 
 def _ledger(text: str, directory: Path) -> Path:
@@ -353,7 +361,7 @@ def _ledger(text: str, directory: Path) -> Path:
         raise ValueError("a PostgreSQL ledger is not supported by this version; use sqlite:///outreach.db")
     if text.startswith("sqlite:///"):
         return directory / text.removeprefix("sqlite:///")
-    raise ValueError(f"{text!r} is no ledger; write like sqlite:///outreach.db")
+    raise ValueError("is no ledger; write like sqlite:///outreach.db")  # it may hold a password
 
 
 def _connections(text: str) -> int:

@@ -1,0 +1,594 @@
+"""Contact lists: every row is kept or rejected with its line, and no file at all ends in a traceback."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from outreach import contacts
+from outreach.contacts import ContactList
+from outreach.errors import ContactsError, Exit
+from outreach.model import CONTACT_COLUMNS, Contact
+
+PROPERTY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # no wall clock in tests
+
+
+def read(folder: Path, data: str | bytes, encoding: str | None = None) -> ContactList:
+    path = folder / "list.csv"
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+    return contacts.read([path], encoding)
+
+
+def refused(folder: Path, data: str | bytes, encoding: str | None = None) -> ContactsError:
+    with pytest.raises(ContactsError) as caught:
+        read(folder, data, encoding)
+    assert caught.value.exit_code == Exit.DATA
+    assert str(folder / "list.csv") in caught.value.message or encoding
+    return caught.value
+
+
+def lines(people: ContactList) -> list[tuple[str, int]]:
+    return [(one.email, one.line) for one in people.contacts]
+
+
+def problems(people: ContactList, severity: str) -> list[tuple[int, str]]:
+    return [(one.line, one.column) for one in people.problems if one.severity == severity]
+
+
+# Formats -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "delimiter"),
+    [
+        ("email,name\nann@x.example,Ann Lee\n", ","),
+        ("email,name\nann@x.example,Ann Lee", ","),
+        ("email,name\r\nann@x.example,Ann Lee\r\n", ","),
+        ("email,name\rann@x.example,Ann Lee\r", ","),
+        ("\ufeffemail,name\nann@x.example,Ann Lee\n", ","),
+        ('\ufeff"email","name"\nann@x.example,Ann Lee\n', ","),
+        ("email;name\nann@x.example;Ann Lee\n", ";"),
+        ("name;email\nAnn Lee;ann@x.example\n", ";"),
+        ("email\tname\nann@x.example\tAnn Lee\n", "\t"),
+        ('"email","name"\n"ann@x.example","Ann Lee"\n', ","),
+        (" Email , NAME \nann@x.example, Ann  Lee \n", ","),
+        ("E-Mail;Name\nann@x.example;Ann Lee\n", ";"),
+        ("mail,name\nann@x.example,Ann Lee\n", ","),
+        ("Email address,name\nann@x.example,Ann Lee\n", ","),
+        ("\n\nemail,name\n\nann@x.example,Ann Lee\n", ","),
+        (",,\nemail,name\nann@x.example,Ann Lee\n", ","),
+    ],
+)
+def test_a_table_is_read_whatever_program_wrote_it(tmp_path: Path, data: str, delimiter: str) -> None:
+    people = read(tmp_path, data)
+    assert [(one.email, one.name) for one in people.contacts] == [("ann@x.example", "Ann Lee")]
+    assert (people.rows, people.problems) == (1, [])
+    assert (people.delimiter, people.encoding, people.format) == (delimiter, "utf-8", "csv")
+
+
+def test_a_semicolon_in_a_header_does_not_make_it_a_semicolon_file(tmp_path: Path) -> None:
+    people = read(tmp_path, "a;b;c,email\n1;2;3,ann@x.example\n")
+    assert people.delimiter == ","
+    assert people.contacts[0].fields == {"a_b_c": "1;2;3"}
+
+
+@pytest.mark.parametrize(
+    ("encoding", "given"),
+    [
+        ("utf-8", None),
+        ("utf-8", "utf-8"),
+        ("utf-8", "UTF_8"),
+        ("utf-8-sig", "utf-8"),
+        ("utf-16", None),
+        ("utf-16", "utf-16"),
+        ("cp1251", "cp1251"),
+        ("koi8-r", "koi8-r"),
+    ],
+)
+def test_encodings(tmp_path: Path, encoding: str, given: str | None) -> None:
+    people = read(tmp_path, "email,name\nann@x.example,Анна\n".encode(encoding), given)
+    assert people.contacts[0].name == "Анна"
+    assert people.encoding == ("utf-8" if encoding.startswith("utf-8") else encoding)
+
+
+# Lines -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ("email\na@x.example\nb@x.example\n", [2, 3]),
+        ("\nemail\n\na@x.example\n\n\nb@x.example\n", [4, 7]),
+        ('email,note\na@x.example,"one\ntwo"\nb@x.example,\n', [2, 4]),
+        ('email,note\r\na@x.example,"one\r\ntwo\r\n"\r\nb@x.example,\r\n', [2, 5]),
+        ('email,note\na@x.example,"one\n\n\nfive"\n\nb@x.example,"x\ny"\nc@x.example,', [2, 7, 9]),
+        ('email,"no\nte"\na@x.example,\nb@x.example,\n', [3, 4]),
+        ('note,email\n"x\ny",a@x.example\n"z",b@x.example\n', [2, 4]),
+        ("email,note\ra@x.example,x\rb@x.example,y\r", [2, 3]),
+    ],
+)
+def test_a_row_has_the_line_where_it_starts(tmp_path: Path, data: str, expected: list[int]) -> None:
+    people = read(tmp_path, data)
+    assert [one.line for one in people.contacts] == expected
+    assert people.problems == []
+
+
+def test_a_problem_right_after_a_quoted_newline_has_its_own_line(tmp_path: Path) -> None:
+    people = read(tmp_path, 'email,name\na@x.example,"Ann\nLee"\nnobody,Bo\n"bad\n@",C\nb@x.example,D\n')
+    assert lines(people) == [("a@x.example", 2), ("b@x.example", 7)]
+    assert people.contacts[0].name == "Ann Lee"
+    assert problems(people, "rejected") == [(4, "email"), (5, "email")]
+    assert str(people.rejected[0]).startswith(f"{tmp_path / 'list.csv'}:4: rejected: email 'nobody': ")
+
+
+def test_newlines_stay_in_free_fields_and_become_blanks_in_names(tmp_path: Path) -> None:
+    (one,) = read(tmp_path, 'email,name,note\na@x.example,"Ann\r\nLee","one\r\ntwo\rthree"\n').contacts
+    assert (one.name, one.fields["note"]) == ("Ann Lee", "one\ntwo\nthree")
+
+
+# Rows --------------------------------------------------------------------------------------------
+
+
+def test_one_mailbox_is_kept_once_where_it_stands_first(tmp_path: Path) -> None:
+    people = read(
+        tmp_path,
+        "email,name\n"
+        "ann@brücke.example,first\n"
+        "ANN@brücke.example,case\n"
+        "ann@xn--brcke-lva.example,IDN\n"
+        "Ann@BRÜCKE.example,both\n"
+        "ann+x@brücke.example,other\n"
+        "u\u0308@x.example,decomposed\n"
+        "ü@x.example,composed\n",
+    )
+    assert [one.name for one in people.contacts] == ["first", "other", "decomposed"]
+    assert [(one.line, one.problem) for one in people.rejected] == [
+        (3, "same address as line 2; kept once"),
+        (4, "same address as line 2; kept once"),
+        (5, "same address as line 2; kept once"),
+        (8, "same address as line 7; kept once"),
+    ]
+    assert people.rows == 7
+
+
+def test_lists_are_merged_and_the_first_one_wins(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.csv", tmp_path / "two.csv"
+    one.write_text("email,city\na@x.example,Oslo\nb@x.example,Bonn\n")
+    two.write_text("email;seat\nB@x.example;3\nc@x.example;4\nnobody;5\n")
+    people = contacts.read([one, two])
+    assert [(c.email, c.file, c.line, dict(c.fields)) for c in people.contacts] == [
+        ("a@x.example", str(one), 2, {"city": "Oslo", "seat": ""}),
+        ("b@x.example", str(one), 3, {"city": "Bonn", "seat": ""}),
+        ("c@x.example", str(two), 3, {"city": "", "seat": "4"}),
+    ]
+    assert [(p.file, p.line) for p in people.rejected] == [(str(two), 2), (str(two), 4)]
+    assert f"{one}:3" in people.rejected[0].problem
+    assert (people.rows, people.columns) == (5, ("email", "city", "seat"))
+
+
+@pytest.mark.parametrize(
+    ("cell", "first", "others", "repaired"),
+    [
+        ("a@x.example; b@x.example", "a@x.example", ["b@x.example"], True),
+        ("a@x.example,b@x.example c@x.example", "a@x.example", ["b@x.example", "c@x.example"], True),
+        ("a@x.example\nb@x.example", "a@x.example", ["b@x.example"], True),
+        ("n/a@@; a@x.example", "a@x.example", [], True),
+        ("a@x.example; b@@x.example", "a@x.example", [], True),
+        ("a@x.example", "a@x.example", [], False),
+    ],
+)
+def test_of_several_addresses_the_first_good_one_gets_the_letter(
+    tmp_path: Path, cell: str, first: str, others: list[str], repaired: bool
+) -> None:
+    people = read(tmp_path, f'email,name\n"{cell}",Ann\n')
+    (one,) = people.contacts
+    assert (one.email, list(one.alternates)) == (first, others)
+    assert problems(people, "repaired") == ([(2, "email")] if repaired else [])
+    assert people.count("repaired") == repaired
+
+
+@pytest.mark.parametrize(
+    "cell", ["", " ", "nobody", "n/a", "a@@x.example", "a@x", "x@@y; z@@y", "Ann <a@x.example>", "@"]
+)
+def test_a_row_without_a_usable_address_is_rejected(tmp_path: Path, cell: str) -> None:
+    people = read(tmp_path, f'email,name\nb@x.example,Bo\n"{cell}",Ann\n')
+    assert lines(people) == [("b@x.example", 2)]
+    assert problems(people, "rejected") == [(3, "email")]
+    assert people.rejected[0].problem
+
+
+def test_ragged_rows(tmp_path: Path) -> None:
+    people = read(
+        tmp_path,
+        "email,name,city\n"
+        "a@x.example\n"  # short: the rest is empty
+        "b@x.example,Bo,Bonn,,\n"  # long, but only by empty cells
+        "c@x.example,Lee, Ann,Oslo\n"  # a comma without quotes: every cell would be wrong
+        'd@x.example,"Lee, Ann",Oslo\n'
+        "e@x.example,E\n",
+    )
+    assert [(c.email, c.name, c.fields["city"]) for c in people.contacts] == [
+        ("a@x.example", "", ""),
+        ("b@x.example", "Bo", "Bonn"),
+        ("d@x.example", "Lee, Ann", "Oslo"),
+        ("e@x.example", "E", ""),
+    ]
+    assert problems(people, "warning") == [(2, "name"), (6, "city")]
+    assert problems(people, "rejected") == [(4, "column 4")]
+    assert "double quotes" in people.rejected[0].suggestion
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "read_as"),
+    [
+        ("language", "de", "de"),
+        ("language", "PT_br", "pt-BR"),
+        ("language", "zh-hant-tw", "zh-Hant-TW"),
+        ("language", "klingon", None),
+        ("language", "xx", None),
+        ("language", "-", None),
+        ("country", "DE", "DE"),
+        ("country", "gb", "GB"),
+        ("country", "UK", "GB"),
+        ("country", "Germany", "DE"),
+        ("country", "Allemagne", "DE"),
+        ("country", "Россия", "RU"),
+        ("country", "Ελλάδα", "GR"),
+        ("country", "DEU", "DE"),
+        ("country", "Atlantis", None),
+        ("country", "XX", None),
+        ("country", "ZZ", None),  # CLDR's "Unknown Region" is no country
+        ("gender", "f", "f"),
+        ("gender", "Female", "f"),
+        ("gender", "Ms.", "f"),
+        ("gender", "M", "m"),
+        ("gender", "mr", "m"),
+        ("gender", "organization", "organisation"),
+        ("gender", "Group", "group"),
+        ("gender", "unknown", ""),
+        ("gender", "?", ""),
+        ("gender", "d", ""),
+        ("gender", "robot", None),
+        ("language", "", ""),
+        ("country", "", ""),
+        ("gender", "", ""),
+    ],
+)
+def test_languages_countries_and_genders_are_understood_or_warned_about(
+    tmp_path: Path, column: str, cell: str, read_as: str | None
+) -> None:
+    people = read(tmp_path, f"email,{column}\na@x.example,{cell}\n")
+    assert getattr(people.contacts[0], column) == (read_as or "")
+    expected = [(2, column)] if read_as is None else []
+    assert problems(people, "warning") == expected
+    if expected:
+        assert cell in str(people.problems[0])
+        assert f"unknown {column}" in people.problems[0].problem
+
+
+def test_an_audience_is_lower_case_with_hyphens(tmp_path: Path) -> None:
+    people = read(tmp_path, "email,audience\na@x.example, Human  Rights \nb@x.example,PARTY\n")
+    assert [one.audience for one in people.contacts] == ["human-rights", "party"]
+
+
+def test_any_other_column_is_a_field_by_its_header(tmp_path: Path) -> None:
+    (one,) = read(tmp_path, "email,First name,Größe (cm),x--y,\na@x.example,Ann,1,2,3\n").contacts
+    assert one.fields == {"first_name": "Ann", "größe_cm": "1", "x_y": "2", "column_5": "3"}
+
+
+def test_columns_that_the_program_sets_itself_are_warned_about(tmp_path: Path) -> None:
+    people = read(tmp_path, "email,today,sender,country_name,salutation\na@x.example,1,2,3,Hi\n")
+    assert problems(people, "warning") == [(1, "today"), (1, "sender"), (1, "country_name")]
+
+
+def test_control_characters_are_taken_out_and_said(tmp_path: Path) -> None:
+    people = read(
+        tmp_path,
+        "email,name,note\n"
+        "a@x.example,A\x07nn,x\x1by\n"
+        "b@x.example,Bo,one\ttwo\n"
+        "c\x01@x.example,C,\n"
+        "d@x.example,\x02,\x7f\x80\n",
+    )
+    assert [(c.email, c.name, c.fields["note"]) for c in people.contacts] == [
+        ("a@x.example", "Ann", "xy"),
+        ("b@x.example", "Bo", "one\ttwo"),
+        ("c@x.example", "C", ""),
+        ("d@x.example", "", ""),
+    ]
+    assert problems(people, "repaired") == [(2, "name"), (2, "note"), (4, "email"), (5, "name"), (5, "note")]
+    assert people.count("repaired") == 3
+
+
+def test_a_field_is_data_whatever_it_looks_like(tmp_path: Path) -> None:
+    (one,) = read(tmp_path, 'email,name\na@x.example,"{{ 7*7 }} {% raw %} <b> ""q"" =1+1"\n').contacts
+    assert one.name == '{{ 7*7 }} {% raw %} <b> "q" =1+1'
+
+
+# Whole files that are wrong ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "called"),
+    [
+        (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "PNG image"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF", "JPEG image"),
+        (b"GIF89a\x01\0", "GIF image"),
+        (b"%PDF-1.7\n", "PDF"),
+        (b"PK\x03\x04\x14\0\x06\0xl/workbook.xml", "Excel"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "old Excel"),
+        (b'{"contacts": []}', "JSON"),
+        (b'\xef\xbb\xbf\n  [{"email": 1}]', "JSON"),
+        (b"<!doctype html><table>", "HTML"),
+        (b"\xef\xbb\xbf<?xml version='1.0'?>", "XML"),
+        (b"\x7fELF\x02\x01\x01\0\0\0", "binary"),
+        ("email,name\na@x.example,Ann\n".encode("utf-16-le"), "binary"),  # no byte order mark
+    ],
+)
+def test_what_is_no_table_is_called_what_it_is(tmp_path: Path, data: bytes, called: str) -> None:
+    error = refused(tmp_path, data)
+    assert called in error.message
+    assert "CSV" in error.hint
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "",
+        "\n\n",
+        "\ufeff",
+        "\ufeff\r\n",
+        " \t,;\n",
+        b"\xff\xfe",
+        '""\n',
+        '"",""\n\n',
+        "\xa0\n",
+        "\v\n",
+        ',"\n"\n',
+    ],
+)
+def test_an_empty_file_is_called_empty(tmp_path: Path, data: str | bytes) -> None:
+    error = refused(tmp_path, data)
+    assert "is empty" in error.message
+    assert "email,name" in error.hint
+
+
+@pytest.mark.parametrize("data", ["email\n", "email,name", "email,name\n\n ,\n", '"email"\r\n'])
+def test_a_file_with_only_a_header_has_no_rows(tmp_path: Path, data: str) -> None:
+    people = read(tmp_path, data)
+    assert (people.rows, people.contacts, people.problems) == (0, [], [])
+
+
+@pytest.mark.parametrize(
+    ("data", "encoding", "line"),
+    [
+        (b"email,name\na@x.example,J\xfcrgen\n", None, 2),
+        (b"email,name\na@x.example,Ann\nb@x.example,J\xfcrgen\n", None, 3),
+        (b"email,name\r\na@x.example,Ann\r\nb@x.example,J\xfcrgen\r\n", None, 3),
+        (b"email,n\xe4me\n", None, 1),
+        (b"email,name\n" + b"a@x.example,Ann\n" * 5000 + b"b@x.example,J\xfcrgen\nc,\xfc", None, 5002),
+        (b'email,note\na@x.example,"x\ny\n\xfc"\n', None, 4),
+        (b"email,name\na@x.example,Ann\n\xc3", None, 3),  # cut off inside a letter
+        (b"email,name\na@x.example,\x98\n", "cp1251", 2),
+        (b"email,name\ra@x.example,Ann\rb@x.example,\xfc\r", None, 3),
+        ("email,name\na@x.example,Ann\nb@x".encode("utf-16") + b"\x00", None, 3),
+        ("email,name\na@x.example,Ann\nb@x.example,".encode("utf-16") + b"\x00\xd8x\0\n\0", None, 3),
+    ],
+)
+def test_a_wrong_encoding_is_refused_with_the_line_of_its_first_wrong_byte(
+    tmp_path: Path, data: bytes, encoding: str | None, line: int
+) -> None:
+    error = refused(tmp_path, data, encoding)
+    assert error.message.startswith(f"{tmp_path / 'list.csv'}:{line}: is not ")
+    assert "--encoding" in error.hint
+
+
+@pytest.mark.parametrize("encoding", ["nope", "rot13", "base64", "hex"])
+def test_an_unknown_encoding_is_refused(tmp_path: Path, encoding: str) -> None:
+    assert repr(encoding) in refused(tmp_path, "email\na@x.example\n", encoding).message
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "cp1251", "idna", "punycode", "undefined", "ascii"])
+def test_no_encoding_makes_a_traceback(tmp_path: Path, encoding: str) -> None:
+    """UTF-16 without a byte order mark, say, which is what --encoding utf-16 is tried for."""
+    try:
+        read(tmp_path, "email,name\na@x.example,Анна\n", encoding)
+    except ContactsError as error:
+        assert error.hint
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        ('email,name\na@x.example,"Ann\nb@x.example,Bo\n', 2),
+        ('email,name\na@x.example,Ann\nb@x.example,"Bo', 3),
+        ('email,name\na@x.example,"Ann" Lee\n', 2),
+        ('email,note\na@x.example,"x\ny"\nb@x.example,"Bo\n', 4),
+        ('"email,name\na@x.example,Ann\n', 1),
+    ],
+)
+def test_an_unclosed_quote_is_refused_with_the_line_where_its_row_starts(
+    tmp_path: Path, data: str, line: int
+) -> None:
+    error = refused(tmp_path, data)
+    assert error.message.startswith(f"{tmp_path / 'list.csv'}:{line}: is no readable CSV")
+    assert "double quotes" in error.hint
+
+
+def test_a_table_without_an_email_column_says_what_it_found(tmp_path: Path) -> None:
+    error = refused(tmp_path, "\nname, city\nAnn,Oslo\n")
+    assert error.message.startswith(f"{tmp_path / 'list.csv'}:2: no column is named email; found: name, city")
+    assert error.hint
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        ("email,name,name", "name"),
+        ("email,name,NAME ", "name"),
+        ("email,e-mail", "email"),
+        ("email,mail", "email"),
+        ("email,x y,x_y", "x_y"),
+        ("organisation,org,email", "organisation"),
+    ],
+)
+def test_two_columns_of_one_name_are_refused(tmp_path: Path, header: str, name: str) -> None:
+    error = refused(tmp_path, f"{header}\na@x.example,,\n")
+    assert f"list.csv:1: two columns are named {name}" in error.message
+
+
+def test_a_missing_file_and_a_folder_are_refused_with_the_next_step(tmp_path: Path) -> None:
+    with pytest.raises(ContactsError, match=r"there is no contact list .*nowhere\.csv") as caught:
+        contacts.read([tmp_path / "nowhere.csv"])
+    assert "--contacts" in caught.value.hint
+    with pytest.raises(ContactsError, match="cannot be read"):
+        contacts.read([tmp_path])
+
+
+# Any file at all ---------------------------------------------------------------------------------
+
+
+def checked(people: ContactList) -> None:
+    """What holds for every list: nobody vanishes, everybody kept can be written to."""
+    assert people.rows == len(people.contacts) + len(people.rejected)
+    assert len({(one.file, one.line) for one in people.rejected}) == len(people.rejected)
+    assert {one.severity for one in people.problems} <= {"rejected", "repaired", "warning"}
+    for one in people.contacts:
+        assert "@" in one.email
+        assert not any(ord(char) < 32 for column in CONTACT_COLUMNS for char in getattr(one, column))
+        assert set(one.fields) == set(people.columns) - set(CONTACT_COLUMNS)
+    document = json.loads(json.dumps(contacts.as_json(people)))
+    assert document["kept"] + document["rejected"] == document["rows"]
+
+
+_CELLS = st.one_of(
+    st.sampled_from(
+        ["", " ", "ann@x.example", "Ann@X.example", "b@brücke.example", "c@x.example; d@x.example", "nobody"]
+    ),
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12),
+    st.text("\n\r\",;\t'a@.", max_size=6),
+)
+_HEADERS = st.lists(
+    st.sampled_from(["name", "country", "language", "gender", "audience", "note", "x y", "today"]),
+    unique=True,
+    min_size=1,
+    max_size=4,
+)
+
+
+@PROPERTY
+@given(_HEADERS, st.lists(st.lists(_CELLS, max_size=6), max_size=8), st.sampled_from(",;\t"))
+def test_every_row_of_every_csv_is_kept_or_rejected(
+    header: Sequence[str], rows: Sequence[Sequence[str]], delimiter: str
+) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=delimiter)
+    writer.writerow(["email", *header])
+    writer.writerows(rows)
+    with tempfile.TemporaryDirectory() as folder:
+        people = read(Path(folder), text.getvalue().encode())
+    checked(people)
+    assert people.rows == sum(any(cell.strip() for cell in row) for row in rows)
+
+
+@PROPERTY
+@given(
+    st.one_of(
+        st.binary(max_size=200),
+        st.binary(max_size=100).map(lambda data: b"email,name\n" + data),
+        st.binary(max_size=100).map(lambda data: b"\xff\xfee\0m\0a\0i\0l\0\n\0" + data),
+        st.text("email,;\t\n\r\"'@. \xa0\v\u2028x", max_size=60).map(str.encode),
+    ),
+    st.sampled_from([None, None, None, "utf-8", "utf-16", "cp1252", "shift_jis"]),
+)
+def test_random_bytes_are_read_or_refused_never_a_traceback(data: bytes, encoding: str | None) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            people = read(Path(folder), data, encoding)
+        except ContactsError as error:
+            assert error.message
+            return
+    checked(people)
+
+
+def test_the_json_document_has_the_keys_of_the_contract(tmp_path: Path) -> None:
+    people = read(tmp_path, "email,name,city\na@x.example; b@x.example,Ann,Oslo\nnobody,Bo,Bonn\n")
+    document = contacts.as_json(people)
+    assert document == {
+        "file": str(tmp_path / "list.csv"),
+        "format": "csv",
+        "encoding": "utf-8",
+        "delimiter": ",",
+        "rows": 2,
+        "kept": 1,
+        "repaired": 1,
+        "rejected": 1,
+        "contacts": [
+            {
+                "line": 2,
+                "email": "a@x.example",
+                "alternates": ["b@x.example"],
+                "name": "Ann",
+                "audience": "",
+                "organisation": "",
+                "country": "",
+                "language": "",
+                "gender": "",
+                "title": "",
+                "fields": {"city": "Oslo"},
+            }
+        ],
+        "problems": [
+            {
+                "line": 2,
+                "column": "email",
+                "value": "a@x.example; b@x.example",
+                "severity": "repaired",
+                "problem": "several addresses; a@x.example gets the letter, kept: b@x.example",
+                "suggestion": "",
+            },
+            {
+                "line": 3,
+                "column": "email",
+                "value": "nobody",
+                "severity": "rejected",
+                "problem": "An email address must have an @-sign",
+                "suggestion": "",
+            },
+        ],
+    }
+
+
+# The shipped example -----------------------------------------------------------------------------
+
+
+def example() -> ContactList:
+    return contacts.read([Path(__file__).parent.parent / "contacts.example.csv"])
+
+
+def test_the_example_list_has_64_rows_and_60_kept() -> None:
+    people = example()
+    assert (people.rows, len(people.contacts), len(people.rejected)) == (64, 60, 4)
+    assert {one.line for one in people.rejected} == {35, 49, 58, 65}
+    assert problems(people, "warning") == []
+
+
+def test_the_example_list_reaches_twenty_countries_and_three_audiences() -> None:
+    people = example()
+    assert len({one.country for one in people.contacts if one.country}) >= 20
+    assert {one.audience for one in people.contacts} == {"party", "deputy", "human-rights"}
+
+
+def test_the_example_list_has_only_addresses_that_cannot_exist() -> None:
+    def reserved(one: Contact) -> bool:
+        return all(mail.endswith((".example", ".example.org")) for mail in (one.email, *one.alternates))
+
+    assert [one.email for one in example().contacts if not reserved(one)] == []

@@ -1,0 +1,101 @@
+"""The module table of docs/architecture.md is true, and `--help` stays light."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "outreach"
+MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
+_ROW = re.compile(r"^\| (\d) \| `(\w+)\.py` \| .+ \|$", re.MULTILINE)
+TABLE = [
+    (int(layer), name) for layer, name in _ROW.findall((ROOT / "docs/architecture.md").read_text("utf-8"))
+]
+
+IMPORTERS = {
+    "aiosmtpd": {"rehearsal"},
+    "click": {"cli", "console"},
+    "css_inline": {"letters"},
+    "dotenv": {"settings"},
+    "email_validator": {"address"},
+    "jinja2": {"letters"},
+    "markdown_it": {"markdown"},
+    "rich": {"console"},
+    "smtplib": {"connection"},
+    "sqlalchemy": {"ledger"},
+    "sqlite3": {"ledger"},
+    "tenacity": {"connection"},
+}
+HEAVY = (
+    "aiosmtpd",
+    "babel",
+    "css_inline",
+    "dotenv",
+    "email_validator",
+    "jinja2",
+    "markdown_it",
+    "rich",
+    "sqlalchemy",
+    "tenacity",
+)
+
+
+def imported(module: str) -> Iterator[tuple[int, str]]:
+    """Yield (line, dotted name) of every import, also those inside functions and under TYPE_CHECKING."""
+    tree = ast.parse((PACKAGE / f"{module}.py").read_text("utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}.py:{node.lineno}: a relative import"
+            assert node.module is not None
+            if node.module == "outreach":
+                names = [alias.name for alias in node.names]
+                yield from (
+                    (node.lineno, f"outreach.{name if name in MODULES else '__init__'}") for name in names
+                )
+            else:
+                yield node.lineno, node.module
+
+
+def test_the_table_names_every_module_once() -> None:
+    assert sorted(name for _, name in TABLE) == MODULES
+
+
+def test_the_table_is_ordered_by_layer() -> None:
+    layers = [layer for layer, _ in TABLE]
+    assert layers == sorted(layers)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_modules_above_it(module: str) -> None:
+    order = [name for _, name in TABLE]
+    above = order[: order.index(module)]
+    wrong = [
+        f"{module}.py:{line} imports {name}"
+        for line, name in imported(module)
+        if name.startswith("outreach.") and name.split(".")[1] not in above
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("library", IMPORTERS)
+def test_a_library_is_imported_where_the_design_says(library: str) -> None:
+    found = {
+        module for module in MODULES for _, name in imported(module) if name.partition(".")[0] == library
+    }
+    assert found == IMPORTERS[library]
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = "import sys; from outreach.cli import _main; _main(['--help']); print('\\n', *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert "rehearse" in done.stdout
+    loaded = {name.partition(".")[0] for name in done.stdout.splitlines()[-1].split()}
+    assert "click" in loaded
+    assert sorted(loaded & set(HEAVY)) == []
