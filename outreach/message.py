@@ -84,11 +84,11 @@ class _Mailbox(_Verbatim):
         name, _, mail = str(self).rpartition(" <")
         if not name:
             return f"{self.name}: {mail.removesuffix('>')}{policy.linesep}"
-        if _is_plain(name):
+        if _is_plain(name) and len(name) < 400:  # escapes may double it
             if not set(name) <= _ATOM:
                 name = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
         else:
-            name = _encode(name, self.name, policy.linesep)
+            name = _encode_always(name, self.name, policy.linesep)
         last = name.rpartition("\n")[2]
         space = " " if len(self.name) + len(last) + len(mail) < 74 else f"{policy.linesep} "
         return f"{self.name}: {name}{space}<{mail}{policy.linesep}"
@@ -99,8 +99,10 @@ def _is_plain(text: str) -> bool:
 
 
 def _encode(text: str, header_name: str, linesep: str) -> str:
-    if _is_plain(text):
-        return text
+    return text if _is_plain(text) else _encode_always(text, header_name, linesep)
+
+
+def _encode_always(text: str, header_name: str, linesep: str) -> str:
     return Header(text, "utf-8", maxlinelen=75, header_name=header_name).encode(linesep=linesep)
 
 
@@ -196,6 +198,7 @@ def verify_token(key: bytes, token: str, recipient: str) -> bool:
     """Tell whether a token was made by this ledger for this recipient."""
     try:
         nonce = base64.b32decode(token.upper())[:10]
+        token.encode("ascii")
     except ValueError:
         return False
     return hmac.compare_digest(_token(key, nonce, recipient), token.lower())

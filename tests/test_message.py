@@ -1,4 +1,4 @@
-"""Messages: whatever is in a contact's fields, what leaves is one correct mail that says what was asked for."""
+"""Messages: whatever is in a contact's fields, what leaves is one correct mail that says what it should."""
 
 from __future__ import annotations
 
@@ -142,10 +142,10 @@ def letter() -> Letter:
     return Letter(
         "l",
         {
-            "l/en.md": "Subject: To {{ name }}: {{ q }}\n\n{{ salutation }}\n\n**{{ name }}** {{ organisation }}"
+            "l/en.md": "Subject: To {{ name }}: {{ q }}\n\n**{{ name }}** {{ organisation }}"
             " [x](https://x.example/?q={{ q }})\n\n- {{ q }}\n",
             "_layout.html": "<html><head><title>{{ subject }}</title></head>"
-            '<body title="{{ subject }}">{{ content }}{{ footer }}</body></html>',
+            "<body>{{ content }}{{ footer }}</body></html>",
         },
     )
 
@@ -396,8 +396,8 @@ def test_a_message_is_text_and_html_as_alternatives() -> None:
     ("text", "encoding"),
     [
         ("Dear Ann Lee,\n", "quoted-printable"),
-        ("Grüße aus Köln, schöne Größe\n", "quoted-printable"),
-        ("Chère Hélène, à bientôt\n", "quoted-printable"),
+        ("Sehr geehrte Frau Müller, bitte erklären Sie öffentlich, was Sie tun.\n", "quoted-printable"),
+        ("Chère Hélène, nous vous demandons de prendre la parole.\n", "quoted-printable"),
         ("Уважаемая Айгуль\n", "base64"),
         ("Αγαπητή Ελένη\n", "base64"),
         ("敬愛なる村瀬さん\n", "base64"),
