@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _SECTIONS = {
     "Start here": ("init", "rehearse", "preview", "send", "report"),
     "Look first": ("contacts", "plan", "settings"),
-    "While it runs": ("status",),
+    "While it runs": ("status", "suppress"),
 }
 _EXAMPLES = """\
 Four ways to begin:
@@ -735,6 +735,82 @@ def _show_end(app: App, document: dict[str, Any], result: Any) -> None:
         app.console.out("Stopped by you. The same command continues where it stands.")
     left = counts["planned"] + counts["deferred"]
     app.console.next_step("the same command continues" if left else "outreach report -o report.csv")
+
+
+@cli.group()
+def suppress() -> None:
+    """Keep the standing refusals: addresses and domains that are never written to.
+
+    \b
+    Example: outreach suppress add ann@party.example --reason "asked to stop"
+    """
+
+
+@suppress.command("add")
+@click.argument("addresses", nargs=-1, required=True, metavar="ADDRESS|@DOMAIN…")
+@click.option("--reason", default="asked to stop", metavar="TEXT", help="Why. Default: asked to stop")
+@click.pass_obj
+def suppress_add(app: App, addresses: tuple[str, ...], reason: str) -> None:
+    """Refuse to write to these from now on, in every mailing, also in one that runs.
+
+    \b
+    Example: outreach suppress add ann@party.example @parliament.example
+    """
+    from outreach import plan
+    from outreach.ledger import Ledger
+
+    values = [plan.suppression_value(text) for text in addresses]
+    with Ledger(app.settings().ledger, create=True) as ledger:
+        for value in values:
+            ledger.suppress(value, reason, "by hand", time.time())
+    app.console.say(f"{', '.join(values)}: no mailing of this ledger writes there any more")
+
+
+@suppress.command("remove")
+@click.argument("addresses", nargs=-1, required=True, metavar="ADDRESS|@DOMAIN…")
+@click.pass_obj
+def suppress_remove(app: App, addresses: tuple[str, ...]) -> None:
+    """Take refusals back, by the person's own wish only.
+
+    \b
+    Example: outreach suppress remove ann@party.example
+    """
+    from outreach import plan
+    from outreach.ledger import Ledger
+
+    values = [plan.suppression_value(text) for text in addresses]
+    with Ledger(app.settings().ledger, create=True) as ledger:
+        missing = [value for value in values if not ledger.unsuppress(value)]
+    if missing:
+        raise UsageError(f"not suppressed: {', '.join(missing)}", "outreach suppress list")
+
+
+@suppress.command("list")
+@_json_option
+@click.pass_obj
+def suppress_list(app: App, as_json: bool) -> None:
+    """Show who is never written to, and why.
+
+    \b
+    Example: outreach suppress list
+    """
+    from outreach.ledger import Ledger
+    from outreach.times import iso
+
+    with Ledger(app.settings().ledger, create=True) as ledger:
+        found = ledger.list_suppressions()
+    if as_json:
+        _dump(
+            [
+                {"value": one.value, "reason": one.reason, "source": one.source, "at": iso(one.at)}
+                for one in found
+            ]
+        )
+    else:
+        app.console.table(
+            ("address", "reason", "source", "since"),
+            [(one.value, one.reason, one.source, iso(one.at)) for one in found],
+        )
 
 
 # After sending -----------------------------------------------------------------------------------

@@ -181,6 +181,17 @@ class Delivery:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """A standing refusal to write to an address key, or to everybody at `@domain`."""
+
+    value: str
+    reason: str
+    source: str
+    at: float
+    until: float | None
+
+
 class Ledger:
     """An open ledger. One connection, one thread; close it when done."""
 
@@ -453,6 +464,17 @@ class Ledger:
         """Return what is refused now: address key or @domain → reason."""
         query = sa.select(_suppression.c.value, _suppression.c.reason).where(_still(now))
         return {row.value: row.reason for row in self._execute(query)}
+
+    def unsuppress(self, value: str) -> bool:
+        """Take a refusal back; tell whether there was one."""
+        return self._execute(sa.delete(_suppression).where(_suppression.c.value == value)).rowcount == 1
+
+    def list_suppressions(self) -> list[Suppression]:
+        """Return every refusal, the oldest first."""
+        return [
+            Suppression(row.value, row.reason, row.source, row.at, row.until)
+            for row in self._execute(sa.select(_suppression).order_by(_suppression.c.id))
+        ]
 
     # Runs and leases -------------------------------------------------------------------------
 

@@ -120,6 +120,18 @@ def refuse_nothing(plan: Plan) -> None:
     )
 
 
+def suppression_value(text: str) -> str:
+    """Return what the ledger compares for an address or `@domain`. Raises UsageError."""
+    try:
+        if text.startswith("@"):
+            return "@" + address.domain(address.parse(f"x{text}"))
+        return address.key(address.parse(text))
+    except address.AddressError as error:
+        raise UsageError(
+            f"{text!r} is no address: {error}", "write ann@party.example or @party.example"
+        ) from None
+
+
 # Choosing ---------------------------------------------------------------------------------------
 
 

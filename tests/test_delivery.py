@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 import signal
-import sqlite3
 import time
 
 import pytest
@@ -190,14 +189,17 @@ def test_a_suppression_that_comes_after_the_plan_is_obeyed(ready: Project) -> No
     with sink.run() as server:
         ready.env["OUTREACH_SMTP_URL"] = server.url
         ready.run(*UNLIMITED, "--limit", "1", code=75)
-        with sqlite3.connect(ready.folder / "outreach.db") as ledger:
-            insert = "INSERT INTO suppression (value, reason, source, at) VALUES (?, 'asked', 'mail', 0)"
-            ledger.executemany(insert, [(mails[3],), ("@d4.example.org",)])
-        ledger.close()
+        ready.run("suppress", "add", mails[3].upper(), "@D4.example.org", "--reason", "wrote STOP")
+        shown = ready.json("suppress", "list", "--json")
+        assert [one["value"] for one in shown] == [mails[3], "@d4.example.org"]
         ready.run(*UNLIMITED)
         found = states(ready)
         assert found[mails[3]] == found[mails[4]] == "suppressed"
         assert set(server.recipients) == set(mails) - {mails[3], mails[4]}
+        assert "wrote STOP" in ready.run("plan", "--name", "next", "--json").stdout
+        ready.run("suppress", "remove", mails[3])
+        assert "not suppressed" in ready.run("suppress", "remove", mails[3], code=2).stderr
+        assert "no address" in ready.run("suppress", "add", "nobody", code=2).stderr
 
 
 def test_an_address_with_letters_before_the_at_needs_smtputf8_and_gets_it(ready: Project) -> None:

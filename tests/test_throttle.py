@@ -1,0 +1,312 @@
+"""The throttle: no window is ever too full, whatever happens to the run, and no time is wasted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from outreach import throttle
+from outreach.model import Limit
+from outreach.throttle import Slot
+
+PROPERTY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # no wall clock in tests
+
+MINUTE, HOUR, DAY = 60, 3600, 86400
+START = 1_337_000_000.0
+
+
+def past(*slots: Slot | float) -> throttle.History:
+    """A history of transactions, oldest first."""
+    all_slots = [one if isinstance(one, Slot) else Slot(one, one, n) for n, one in enumerate(slots)]
+    return lambda n: all_slots[-n] if n <= len(all_slots) else None
+
+
+def no_history(n: int) -> Slot | None:
+    raise AssertionError("the history was asked")
+
+
+# Tables ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("limits", "seconds"),
+    [
+        ([], 0),
+        ([Limit(1, 1)], 1),
+        ([Limit(100, HOUR)], 36),
+        ([Limit(100, HOUR), Limit(400, DAY)], 216),  # the tightest one spaces
+        ([Limit(400, DAY), Limit(100, HOUR)], 216),
+        ([Limit(60, MINUTE), Limit(60, HOUR)], 60),
+        ([Limit(1, DAY)], DAY),
+    ],
+)
+def test_mails_are_spaced_by_the_tightest_limit(limits: Sequence[Limit], seconds: float) -> None:
+    assert throttle.spacing(limits) == seconds
+
+
+@pytest.mark.parametrize(
+    ("limits", "history", "first", "last"),
+    [
+        ([Limit(60, HOUR)], past(), 0, 0),  # nothing sent yet: now
+        ([Limit(60, HOUR)], past(START), START + 48, START + 72),  # a minute ± 20 %
+        ([Limit(100, HOUR), Limit(400, DAY)], past(START), START + 172.8, START + 259.2),
+        ([Limit(1, HOUR)], past(START), START + HOUR, START + 1.2 * HOUR),  # never less than the hour
+        ([Limit(2, MINUTE)], past(START, START + 1), START + 60, START + 60),  # full: the first must be old
+        ([Limit(2, MINUTE)], past(START, START + 50), START + 74, START + 86),
+        ([Limit(3, MINUTE)], past(START, START + 1, START + 2), START + 60, START + 60),
+        ([Limit(2, MINUTE)], past(START - 99, START, START + 1), START + 60, START + 60),
+        ([Limit(100, MINUTE), Limit(2, HOUR)], past(START, START + 1), START + HOUR, START + HOUR),
+        ([Limit(2, MINUTE), Limit(3, DAY)], past(START, START + 40, START + 80), START + DAY, START + DAY),
+        # The schedule counts from the ideal time, so a late mail does not delay the next.
+        ([Limit(60, HOUR)], past(Slot(START + 50, START, 7)), START + 48, START + 72),
+    ],
+)
+def test_when_the_next_mail_may_leave(
+    limits: Sequence[Limit], history: throttle.History, first: float, last: float
+) -> None:
+    assert first <= throttle.earliest(limits, history) <= last
+
+
+@pytest.mark.parametrize(
+    ("limits", "history", "now", "first", "last"),
+    [
+        ([], past(), START, START, START),
+        ([Limit(60, HOUR)], past(), START, START, START),
+        (
+            [Limit(60, HOUR)],
+            past(START),
+            START + 61,
+            START + 48,
+            START + 61,
+        ),  # the schedule, if later than it
+        ([Limit(60, HOUR)], past(START), START + 60, START + 48, START + 60),
+        (
+            [Limit(60, HOUR)],
+            past(START),
+            START + 1_000,
+            START + 940,
+            START + 940,
+        ),  # one gap of credit, no more
+        ([Limit(60, HOUR)], past(START), START + 10**6, START + 10**6 - 60, START + 10**6 - 60),
+        ([Limit(60, HOUR)], past(START), START + 10, START + 10, START + 10),  # never in the future
+    ],
+)
+def test_the_ideal_time_of_a_mail_is_its_schedule_at_most_one_gap_ago(
+    limits: Sequence[Limit], history: throttle.History, now: float, first: float, last: float
+) -> None:
+    assert first <= throttle.ideal(limits, history, now) <= last
+
+
+def test_asking_twice_gives_the_same_answer() -> None:
+    limits = [Limit(60, HOUR)]
+    answers = {throttle.earliest(limits, past(Slot(START, START, seed))) for seed in range(50) for _ in "ab"}
+    assert len(answers) == 50
+
+
+def test_the_jitter_is_a_fifth_at_most_and_fair() -> None:
+    gaps = [
+        throttle.earliest([Limit(60, HOUR)], past(Slot(START, START, seed))) - START for seed in range(1000)
+    ]
+    assert 48 <= min(gaps) < 50
+    assert 70 < max(gaps) <= 72
+    assert 59 < sum(gaps) / len(gaps) < 61
+
+
+def test_unlimited_costs_no_look_at_the_history() -> None:
+    assert throttle.earliest([], no_history) == 0
+    assert throttle.ideal([], no_history, START) == START
+    assert throttle.simulate(["a.example"] * 100, [], [], START, no_history) == (START, START)
+
+
+# A run with a simulated clock --------------------------------------------------------------------
+
+
+@dataclass
+class Run:
+    """An account whose ledger survives restarts; every mail leaves as soon as it may, or a little later."""
+
+    limits: Sequence[Limit]
+    slots: list[Slot] = field(default_factory=list)
+
+    def history(self, n: int) -> Slot | None:
+        return self.slots[-n] if n <= len(self.slots) else None
+
+    def send(self, now: float, late: Callable[[], float] = lambda: 0.0) -> float:
+        now = max(now, throttle.earliest(self.limits, self.history)) + late()
+        self.slots.append(Slot(now, throttle.ideal(self.limits, self.history, now), len(self.slots) + 1))
+        return now
+
+    def check(self) -> None:
+        """No `count + 1` transactions lie within any `seconds`."""
+        times = [slot.at for slot in self.slots]
+        assert times == sorted(times)
+        for limit in self.limits:
+            for first, too_many in zip(times, times[limit.count :], strict=False):
+                assert too_many - first >= limit.seconds - 1e-3
+
+
+_LIMIT = st.builds(Limit, st.integers(1, 40), st.sampled_from([1, 7, MINUTE, HOUR, DAY]))
+_LIMITS = st.lists(_LIMIT, min_size=1, max_size=3)
+_PAUSES = st.lists(st.tuples(st.integers(1, 30), st.floats(0, 2 * DAY)), max_size=6)
+
+
+@PROPERTY
+@given(_LIMITS, _PAUSES, st.integers(0, 2**16))
+def test_no_sliding_window_is_ever_too_full_whatever_the_restarts_and_delays(
+    limits: Sequence[Limit], pauses: Sequence[tuple[int, float]], seed: int
+) -> None:
+    random = Random(seed)
+    run = Run(limits)
+    now = START
+    for mails, pause in pauses:
+        for _ in range(mails):
+            now = run.send(now, lambda: random.choice([0.0, 0.0, random.random(), random.random() * HOUR]))
+        now += pause  # the process is gone; only the ledger stays
+    for _ in range(60):
+        now = run.send(now)
+    run.check()
+
+
+@PROPERTY
+@given(_LIMITS)
+def test_the_mean_pace_is_at_least_95_percent_of_the_tightest_limit(limits: Sequence[Limit]) -> None:
+    run = Run(limits)
+    now = START
+    for _ in range(400):
+        now = run.send(now)
+    run.check()
+    ideal = 399 * throttle.spacing(limits)
+    assert run.slots[-1].at - run.slots[0].at <= ideal / 0.95
+
+
+@PROPERTY
+@given(st.integers(5, 40), st.integers(0, 2**16))
+def test_small_delays_do_not_add_up(count: int, seed: int) -> None:
+    """Each mail leaves up to half a gap late, as a loop that has other things to do."""
+    random = Random(seed)
+    run = Run([Limit(count, HOUR)])
+    gap = HOUR / count
+    now = START
+    for _ in range(400):
+        now = run.send(now, lambda: random.random() * gap / 2)
+    run.check()
+    assert now - START <= 400 * gap / 0.90
+
+
+def test_no_credit_accumulates_during_a_pause() -> None:
+    run = Run([Limit(60, HOUR)])
+    run.send(START)
+    now = START + 10 * DAY
+    times = [now := run.send(now) for _ in range(10)]
+    assert times[-1] - times[0] >= 8 * 60 * 0.8  # one gap may be saved, not ten days of them
+
+
+# What `plan` foresees ----------------------------------------------------------------------------
+
+
+def simulated(
+    domains: Sequence[str],
+    rate: Sequence[Limit],
+    per_domain: Sequence[Limit],
+    start: float,
+    before: Sequence[Slot] = (),
+) -> tuple[float, float]:
+    """The slow way: look at every domain before every mail; the longest waiting domain is next."""
+    account = Run(rate, list(before))
+    each = {name: Run(per_domain) for name in domains}
+    waiting = {name: list(domains).count(name) for name in domains}
+    order = {name: n for n, name in enumerate(each)}
+    now, times = start, []
+    while any(waiting.values()):
+        name = min(
+            (name for name in waiting if waiting[name]),
+            key=lambda name: (throttle.earliest(per_domain, each[name].history), order[name]),
+        )
+        now = max(
+            now,
+            throttle.earliest(per_domain, each[name].history),
+            throttle.earliest(rate, account.history),
+        )
+        seed = len(times) + 1
+        account.slots.append(Slot(now, throttle.ideal(rate, account.history, now), seed))
+        each[name].slots.append(Slot(now, now, seed))
+        waiting[name] -= 1
+        order[name] += len(each)
+        times.append(now)
+    return (times[0], times[-1]) if times else (start, start)
+
+
+@PROPERTY
+@given(
+    st.lists(st.sampled_from("abcde"), max_size=40),
+    st.lists(_LIMIT, max_size=2),
+    st.lists(_LIMIT, max_size=2),
+    st.lists(st.floats(0, DAY), max_size=50),
+    st.sampled_from([START, START + DAY]),
+)
+def test_the_simulation_equals_an_explicit_one(
+    domains: Sequence[str],
+    rate: Sequence[Limit],
+    per_domain: Sequence[Limit],
+    ago: Sequence[float],
+    start: float,
+) -> None:
+    before = [Slot(at, at, n) for n, at in enumerate(sorted(START - gap for gap in ago))]
+    made = throttle.simulate(domains, rate, per_domain, start, past(*before))
+    assert made == pytest.approx(simulated(domains, rate, per_domain, start, before))
+
+
+@pytest.mark.parametrize(
+    ("domains", "rate", "per_domain", "first", "earliest_end", "latest_end"),
+    [
+        ([], [Limit(1, DAY)], [], 0, 0, 0),
+        (["a"], [Limit(1, DAY)], [Limit(1, DAY)], 0, 0, 0),
+        (["a"] * 1000, [], [], 0, 0, 0),
+        (["a"] * 2, [Limit(1, DAY)], [], 0, DAY, 1.2 * DAY),
+        (["a"] * 401, [Limit(400, DAY)], [], 0, 0.95 * DAY, 1.05 * DAY),
+        (["a"] * 61, [], [Limit(60, HOUR)], 0, HOUR, 1.1 * HOUR),
+        (["a", "b", "c"] * 10, [], [Limit(1, MINUTE)], 0, 9 * MINUTE, 9 * 1.2 * MINUTE),
+        (["a"] * 11 + ["b"], [Limit(60, MINUTE)], [Limit(1, MINUTE)], 0, 10 * MINUTE, 12 * MINUTE),
+    ],
+)
+def test_the_expected_end_of_a_mailing(
+    domains: Sequence[str],
+    rate: Sequence[Limit],
+    per_domain: Sequence[Limit],
+    first: float,
+    earliest_end: float,
+    latest_end: float,
+) -> None:
+    begins, ends = throttle.simulate(domains, rate, per_domain, START)
+    assert begins - START == first
+    assert earliest_end <= ends - START <= latest_end
+
+
+def test_what_the_account_has_sent_today_delays_the_first_mail() -> None:
+    sent = past(*(START - 60 + n for n in range(10)))
+    begins, ends = throttle.simulate(["a"] * 3, [Limit(10, HOUR)], [], START, sent)
+    assert begins == START - 60 + HOUR
+    assert ends > begins
+
+
+def test_a_simulation_may_start_at_any_time() -> None:
+    assert throttle.simulate(["a", "b"], [Limit(1, MINUTE)], [], 0.0)[0] == 0.0
+
+
+def test_a_big_mailing_is_simulated_quickly_enough_to_ask_first() -> None:
+    """Work grows with the mails, not with their square: 20,000 letters ask the history this often."""
+    asked = 0
+
+    def history(n: int) -> None:
+        nonlocal asked
+        asked += 1
+
+    domains = [f"d{n % 500}.example" for n in range(20_000)]
+    begins, ends = throttle.simulate(domains, [Limit(1000, HOUR)], [Limit(60, HOUR)], START, history)
+    assert asked <= 1000
+    assert ends - begins == pytest.approx(20 * HOUR, rel=0.05)
