@@ -94,11 +94,12 @@ def simulate(
     past = {name: _Past(max((limit.count for limit in per_domain), default=1)) for name in waiting}
     queue = [(0.0, number, name) for number, name in enumerate(waiting)]
     heapq.heapify(queue)
-    first, now, seed = 0.0, start, 0
+    first: float | None = None
+    now, seed = start, 0
     while queue:
         when, number, name = heapq.heappop(queue)
         now = max(now, when, earliest(rate, account))
-        first = first or now
+        first = now if first is None else first
         seed += 1
         slot = Slot(now, ideal(rate, account, now), seed)
         account.slots.append(slot)
@@ -106,4 +107,4 @@ def simulate(
         waiting[name] -= 1
         if waiting[name]:
             heapq.heappush(queue, (earliest(per_domain, past[name]), number + len(waiting), name))
-    return first or start, now
+    return start if first is None else first, now
