@@ -22,7 +22,7 @@ import click
 from outreach import __version__
 from outreach.console import Console
 from outreach.errors import Exit, LetterError, OutreachError, UsageError
-from outreach.times import lasts, when
+from outreach.times import lasts
 
 if TYPE_CHECKING:
     from outreach.contacts import ContactList
@@ -439,56 +439,19 @@ def plan(
     \b
     Example: outreach plan --only country=DE
     """
+    from outreach import plan as story
+    from outreach import screens
+
     settings = app.settings()
     people, text = _read(settings, letter, files)
     with _existing_ledger(settings) as ledger:
         made = _plan(settings, people, text, ledger, name)
-        _show_plan(app, settings, made, ledger, only, excepted, None, as_json)
-    app.console.next_step("outreach rehearse, then outreach send")
-
-
-def _show_plan(
-    app: App,
-    settings: Settings,
-    made: Plan,
-    ledger: Ledger | None,
-    only: Sequence[str],
-    excepted: Sequence[str],
-    limit: int | None,
-    as_json: bool,
-) -> None:
-    from outreach import plan as story
-
-    document = story.document(made, settings, ledger, only, excepted, limit, time.time())
+        document = story.document(made, settings, ledger, only, excepted, None, time.time())
     if as_json:
         _dump(document)
-        return
-    console = app.console
-    if settings.sender is None:
-        console.say("OUTREACH_FROM is not set yet; the fingerprint will change with it")
-    console.out(
-        f"{document['total']} letters, mailing {document['mailing']}, fingerprint {document['fingerprint']}"
-    )
-    for name in ("audience", "language", "country"):
-        counts = document[f"by_{name}"]
-        shown = ", ".join(f"{key or '(none)'} {count}" for key, count in list(counts.items())[:12])
-        console.out(f"  by {name:9} {shown}{', …' if len(counts) > 12 else ''}")
-    if document["already"]:
-        console.out(f"  {document['already']} of them are done with already")
-    if document["fallbacks"]:
-        languages = sorted({one["wanted"] for one in document["fallbacks"]})
-        console.out(
-            f"  fallback     {len(document['fallbacks'])} get another language or the general ask; "
-            f"wanted: {', '.join(languages)}"
-        )
-    if document["excluded"]:
-        console.out(f"{len(document['excluded'])} get no letter:")
-        for one in document["excluded"][:20]:
-            console.out(f"  {one['email']}: {one['reason']}")
-        if len(document["excluded"]) > 20:
-            console.out(f"  … and {len(document['excluded']) - 20} more (--json lists all)")
-    if document["total"]:
-        console.out(f"At {settings.pace} it ends {when(document['ends'])}.")
+    else:
+        screens.plan(app.console, document, settings)
+    app.console.next_step("outreach rehearse, then outreach send")
 
 
 @cli.command()
@@ -507,7 +470,7 @@ def rehearse(app: App, letter: str | None, files: tuple[Path, ...], folder: Path
     Needs no settings. Nothing leaves this machine. Addresses that begin with busy+, gone+ or full+
     play temporary and permanent failures.
     """
-    from outreach import delivery, mailing, rehearsal, report
+    from outreach import delivery, mailing, rehearsal, report, screens
     from outreach import plan as story
     from outreach.ledger import Ledger
 
@@ -535,7 +498,7 @@ def rehearse(app: App, letter: str | None, files: tuple[Path, ...], folder: Path
     if as_json:
         _dump(document)
     else:
-        _show_report(app, document)
+        screens.report(app.console, document)
         app.console.out(
             f"\n{len(inbox)} messages lie in {folder / 'inbox'} (a Maildir; open it with any mail program)."
         )
@@ -612,7 +575,7 @@ def send(
     \b
     Example: outreach send --limit 10
     """
-    from outreach import delivery, mailing, report
+    from outreach import delivery, mailing, report, screens
     from outreach import plan as story
     from outreach.ledger import Ledger
 
@@ -630,7 +593,11 @@ def send(
         chosen = mailing.chooser(made, changes, only, excepted)
         if dry_run:
             mailing.refuse_changes(made, changes)
-            _show_plan(app, settings, made, existing, only, excepted, limit, as_json)
+            document = story.document(made, settings, existing, only, excepted, limit, time.time())
+            if as_json:
+                _dump(document)
+            else:
+                screens.plan(app.console, document, settings)
             return Exit.OK
         server = mailing.check_account(made, settings)
         mailing.refuse_changes(made, changes)
@@ -646,7 +613,7 @@ def send(
     if as_json:
         _dump(document)
     else:
-        _show_end(app, document, result)
+        screens.end(app.console, document, result)
     if result.error is not None:
         app.console.error(result.error)
     return mailing.exit_code(result)
@@ -716,25 +683,6 @@ def _password(app: App, settings: Settings) -> str | None:
             )
         password = str(click.prompt(f"Password for {settings.user}", hide_input=True, err=True))
     return password
-
-
-def _show_end(app: App, document: dict[str, Any], result: Any) -> None:
-    """Say where the mailing stands when a run ends."""
-    from outreach import report
-    from outreach.model import State
-
-    counts = document["counts"]
-    said = [f"{counts[state.value]} {report.SAY[state]}" for state in State if counts[state.value]]
-    app.console.out(f"{document['mailing']}: {', '.join(said) or 'nothing to send'}")
-    if result.in_doubt:
-        app.console.out(
-            f"{result.in_doubt} in doubt: the connection was lost after the mail was handed over; "
-            "they are not sent again by themselves"
-        )
-    if result.interrupted:
-        app.console.out("Stopped by you. The same command continues where it stands.")
-    left = counts["planned"] + counts["deferred"]
-    app.console.next_step("the same command continues" if left else "outreach report -o report.csv")
 
 
 @cli.group()
@@ -827,9 +775,8 @@ def status(app: App, mailing: str | None, as_json: bool, watch: bool) -> None:
     \b
     Example: outreach status
     """
-    from outreach import report
+    from outreach import report, screens
     from outreach.ledger import Ledger
-    from outreach.model import State
 
     settings = app.settings()
     while True:
@@ -841,16 +788,7 @@ def status(app: App, mailing: str | None, as_json: bool, watch: bool) -> None:
         else:
             if watch and app.console.on_terminal:
                 click.clear()
-            app.console.out(f"{found.name} (letter {found.letter})")
-            for state in State:
-                if count := document["counts"][state.value]:
-                    app.console.out(f"  {count:6} {report.SAY[state]}")
-            if document["ends"]:
-                app.console.out(f"  ends {when(document['ends'])}, if it runs; "
-                                f"{document['rate']} in the last hour")  # fmt: skip
-            for one in document["deferred"][:10]:
-                until = when(one["until"])
-                app.console.out(f"  again {until}: {one['email']}: {one['reply']}")
+            screens.status(app.console, document)
         if not watch:
             break
         time.sleep(2)
@@ -871,6 +809,7 @@ def report(app: App, mailing: str | None, form: str | None, target: Path | None)
     Example: outreach report -o report.csv
     """
     from outreach import report as story
+    from outreach import screens
     from outreach.ledger import Ledger
 
     if form is None and target is not None:
@@ -880,7 +819,7 @@ def report(app: App, mailing: str | None, form: str | None, target: Path | None)
     with Ledger(app.settings().ledger) as ledger:
         document = story.document(ledger, _find_mailing(ledger, mailing))
     if form is None and app.console.on_terminal:
-        _show_report(app, document)
+        screens.report(app.console, document)
         app.console.next_step("outreach report -o report.csv")
         return
     if form == "json":
@@ -892,34 +831,6 @@ def report(app: App, mailing: str | None, form: str | None, target: Path | None)
         return
     story.write_private(target, text.encode())
     app.console.say(f"wrote {target}: {document['totals']['deliveries']} deliveries")
-
-
-def _show_report(app: App, document: dict[str, Any]) -> None:
-    from outreach import report as story
-    from outreach.model import State
-
-    console, totals = app.console, document["totals"]
-    console.out(f"\n{document['mailing']}: {totals['deliveries']} deliveries")
-    for state in State:
-        if totals[state.value]:
-            console.out(f"  {totals[state.value]:6} {story.SAY[state]}")
-    if document["excluded"]:
-        console.out(f"  {len(document['excluded']):6} rows got no letter (rejected, duplicate or left out)")
-    shown = [state for state in State if totals[state.value]]
-    for name in ("audience", "language"):
-        rows = [
-            (value or "(none)", counts["total"], *(counts.get(state.value, 0) for state in shown))
-            for value, counts in document[f"by_{name}"].items()
-        ]
-        console.out()
-        console.table((f"by {name}", "total", *(state.value for state in shown)), rows)
-    known = sum(1 for value in document["by_country"] if value)
-    console.out(f"\n{known} countries")
-    troubled = [row for row in document["deliveries"] if row["state"] in ("failed", "unknown", "deferred")]
-    if troubled:
-        console.out()
-        rows = [(row["email"], row["state"], row["attempts"], row["server_reply"]) for row in troubled[:20]]
-        console.table(("not delivered", "state", "attempts", "the server said"), rows)
 
 
 def _overview(app: App) -> None:

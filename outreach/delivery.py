@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import heapq
 import selectors
 import signal
 import socket
@@ -23,6 +22,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from outreach import address, message, retry, throttle
+from outreach.agenda import Agenda
 from outreach.connection import Opened, Opening
 from outreach.errors import Exit, OutreachError, ServerError, StoppedError
 from outreach.ledger import Delivery, Ledger, Mailing
@@ -100,66 +100,6 @@ class _Link:
     events: int = field(default=selectors.EVENT_READ)
 
 
-class _Queue:
-    """What this run may still send, by recipient domain, so that a full domain never holds up others."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[str, list[tuple[float, int]]] = {}
-        self._domains: list[tuple[float, int, str]] = []
-        self._queued: set[int] = set()
-
-    def __len__(self) -> int:
-        return len(self._queued)
-
-    def __contains__(self, number: int) -> bool:
-        return number in self._queued
-
-    def add(self, number: int, domain: str, due: float) -> None:
-        """Queue a delivery for `due`."""
-        heap = self._waiting.setdefault(domain, [])
-        heapq.heappush(heap, (due, number))
-        self._queued.add(number)
-        if heap[0] == (due, number):
-            heapq.heappush(self._domains, (due, number, domain))
-
-    def domains(self) -> list[str]:
-        """Return the recipient domain of everything queued."""
-        return [domain for domain, heap in self._waiting.items() for _ in heap]
-
-    def next_at(self) -> float | None:
-        """Return when something is due, as far as is known; None when nothing is queued."""
-        self._drop_stale()
-        return self._domains[0][0] if self._domains else None
-
-    def pop(self, now: float, domain_free_at: Callable[[str], float]) -> int | None:
-        """Take the next delivery that is due and whose domain is free."""
-        while True:
-            self._drop_stale()
-            if not self._domains or self._domains[0][0] > now:
-                return None
-            _, _, domain = heapq.heappop(self._domains)
-            heap = self._waiting[domain]
-            due, number = heap[0]
-            free = max(due, domain_free_at(domain))
-            if free > now:
-                heapq.heappush(self._domains, (free, number, domain))
-                continue
-            heapq.heappop(heap)
-            self._queued.discard(number)
-            if heap:
-                heapq.heappush(self._domains, (*heap[0], domain))
-            return number
-
-    def _drop_stale(self) -> None:
-        """An entry counts only while it is about its domain's first delivery."""
-        while self._domains:
-            _, number, domain = self._domains[0]
-            heap = self._waiting.get(domain)
-            if heap and heap[0][1] == number:
-                return
-            heapq.heappop(self._domains)
-
-
 def run(
     ledger: Ledger,
     mailing: Mailing,
@@ -195,7 +135,7 @@ class _Loop:
         self.frozen = ledger.versions(mailing)
         self.letters: dict[int, Letter] = {}
         self.today = datetime.date.fromisoformat(mailing.today)
-        self.queue = _Queue()
+        self.queue = Agenda()
         self.links: list[_Link] = []
         self.opening: Opening | None = None
         self.connections = orders.connections

@@ -1,0 +1,100 @@
+"""What people read when a command ends: the plan, the end of a run, status and report, from their documents.
+
+The documents are those that `--json` prints; nothing is worked out here. Imported by the commands that draw.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from outreach.console import Console
+from outreach.model import State
+from outreach.report import SAY
+from outreach.settings import Settings
+from outreach.times import when
+
+if TYPE_CHECKING:
+    from outreach.delivery import Result
+
+
+def plan(console: Console, document: dict[str, Any], settings: Settings) -> None:
+    """Show who gets what, who does not and why, and when it would end."""
+    if settings.sender is None:
+        console.say("OUTREACH_FROM is not set yet; the fingerprint will change with it")
+    console.out(
+        f"{document['total']} letters, mailing {document['mailing']}, fingerprint {document['fingerprint']}"
+    )
+    for name in ("audience", "language", "country"):
+        counts = document[f"by_{name}"]
+        shown = ", ".join(f"{key or '(none)'} {count}" for key, count in list(counts.items())[:12])
+        console.out(f"  by {name:9} {shown}{', …' if len(counts) > 12 else ''}")
+    if document["already"]:
+        console.out(f"  {document['already']} of them are done with already")
+    if document["fallbacks"]:
+        languages = sorted({one["wanted"] for one in document["fallbacks"]})
+        console.out(
+            f"  fallback     {len(document['fallbacks'])} get another language or the general ask; "
+            f"wanted: {', '.join(languages)}"
+        )
+    if document["excluded"]:
+        console.out(f"{len(document['excluded'])} get no letter:")
+        for one in document["excluded"][:20]:
+            console.out(f"  {one['email']}: {one['reason']}")
+        if len(document["excluded"]) > 20:
+            console.out(f"  … and {len(document['excluded']) - 20} more (--json lists all)")
+    if document["total"]:
+        console.out(f"At {settings.pace} it ends {when(document['ends'])}.")
+
+
+def end(console: Console, document: dict[str, Any], result: Result) -> None:
+    """Say where the mailing stands when a run ends."""
+    counts = document["counts"]
+    said = [f"{counts[state.value]} {SAY[state]}" for state in State if counts[state.value]]
+    console.out(f"{document['mailing']}: {', '.join(said) or 'nothing to send'}")
+    if result.in_doubt:
+        console.out(
+            f"{result.in_doubt} in doubt: the connection was lost after the mail was handed over; "
+            "they are not sent again by themselves"
+        )
+    if result.interrupted:
+        console.out("Stopped by you. The same command continues where it stands.")
+    left = counts["planned"] + counts["deferred"]
+    console.next_step("the same command continues" if left else "outreach report -o report.csv")
+
+
+def status(console: Console, document: dict[str, Any]) -> None:
+    """Show counts, expected end, and who waits until when."""
+    console.out(f"{document['mailing']} (letter {document['letter']})")
+    for state in State:
+        if count := document["counts"][state.value]:
+            console.out(f"  {count:6} {SAY[state]}")
+    if document["ends"]:
+        console.out(f"  ends {when(document['ends'])}, if it runs; {document['rate']} in the last hour")
+    for one in document["deferred"][:10]:
+        console.out(f"  again {when(one['until'])}: {one['email']}: {one['reply']}")
+
+
+def report(console: Console, document: dict[str, Any]) -> None:
+    """Show the totals of a delivery report, and who was not reached."""
+    totals = document["totals"]
+    console.out(f"\n{document['mailing']}: {totals['deliveries']} deliveries")
+    for state in State:
+        if totals[state.value]:
+            console.out(f"  {totals[state.value]:6} {SAY[state]}")
+    if document["excluded"]:
+        console.out(f"  {len(document['excluded']):6} rows got no letter (rejected, duplicate or left out)")
+    shown = [state for state in State if totals[state.value]]
+    for name in ("audience", "language"):
+        rows = [
+            (value or "(none)", counts["total"], *(counts.get(state.value, 0) for state in shown))
+            for value, counts in document[f"by_{name}"].items()
+        ]
+        console.out()
+        console.table((f"by {name}", "total", *(state.value for state in shown)), rows)
+    known = sum(1 for value in document["by_country"] if value)
+    console.out(f"\n{known} countries")
+    troubled = [row for row in document["deliveries"] if row["state"] in ("failed", "unknown", "deferred")]
+    if troubled:
+        console.out()
+        rows = [(row["email"], row["state"], row["attempts"], row["server_reply"]) for row in troubled[:20]]
+        console.table(("not delivered", "state", "attempts", "the server said"), rows)
