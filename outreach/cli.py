@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from outreach.contacts import ContactList
     from outreach.ledger import Ledger, Mailing
     from outreach.letters import Letter
+    from outreach.mailing import Changes
+    from outreach.model import Contact
     from outreach.plan import Plan
     from outreach.settings import Settings
 
@@ -439,13 +441,14 @@ def plan(
     \b
     Example: outreach plan --only country=DE
     """
+    from outreach import mailing, screens
     from outreach import plan as story
-    from outreach import screens
 
     settings = app.settings()
     people, text = _read(settings, letter, files)
     with _existing_ledger(settings) as ledger:
         made = _plan(settings, people, text, ledger, name)
+        _say_vanished(app, mailing.compare(made, ledger))
         document = story.document(made, settings, ledger, only, excepted, None, time.time())
     if as_json:
         _dump(document)
@@ -518,17 +521,25 @@ def settings(app: App, as_json: bool) -> None:
     \b
     Example: outreach settings
     """
-    from outreach.settings import PREFIX, SECRETS
+    from outreach.errors import SettingsError
+    from outreach.settings import PREFIX, SECRETS, read_values
 
-    values = app.settings().values
+    hidden, wrong = list(SECRETS), None
+    try:
+        values = app.settings().values
+    except SettingsError as error:  # show them all the same: this is where one looks
+        values, wrong = read_values(Path(), os.environ, {"LEDGER": app.ledger})[0], error
+        hidden += ["SMTP_URL", "IMAP_URL", "LEDGER"]  # a password may stand in it, in the wrong place
     rows = [
-        (PREFIX + name, "(set)" if name in SECRETS and value.text else value.text, value.origin)
+        (PREFIX + name, "(set)" if name in hidden and value.text else value.text, value.origin)
         for name, value in values.items()
     ]
     if as_json:
         _dump({name: {"value": text, "origin": origin} for name, text, origin in rows})
     else:
         app.console.table(("setting", "value", "from"), rows)
+    if wrong is not None:
+        raise wrong
 
 
 # Sending -----------------------------------------------------------------------------------------
@@ -593,6 +604,7 @@ def send(
         chosen = mailing.chooser(made, changes, only, excepted)
         if dry_run:
             mailing.refuse_changes(made, changes)
+            _say_vanished(app, changes)
             document = story.document(made, settings, existing, only, excepted, limit, time.time())
             if as_json:
                 _dump(document)
@@ -619,12 +631,19 @@ def send(
     return mailing.exit_code(result)
 
 
+def _say_vanished(app: App, changes: Changes) -> None:
+    for one in changes.vanished[:10]:
+        app.console.say(f"no longer in the list, still to be sent: {one.contact.email}")
+    if len(changes.vanished) > 10:
+        app.console.say(f"… and {len(changes.vanished) - 10} more that are no longer in the list")
+
+
 def _consent(
     app: App,
     settings: Settings,
     made: Plan,
-    changes: Any,
-    chosen: Callable[[Any], bool],
+    changes: Changes,
+    chosen: Callable[[Contact], bool],
     limit: int | None,
     yes: bool,
     add_new: bool,
@@ -634,8 +653,7 @@ def _consent(
     from outreach import mailing
 
     console = app.console
-    for one in changes.vanished[:10]:
-        console.say(f"no longer in the list, still to be sent: {one.contact.email}")
+    _say_vanished(app, changes)
     joins = add_new or changes.mailing is None
     if changes.new and not joins:
         if yes or not console.interactive:

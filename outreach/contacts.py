@@ -133,7 +133,7 @@ def _read_file(path: Path, encoding: str | None, seen: dict[str, Contact]) -> Co
     except (UnicodeError, LookupError):
         raise ContactsError(
             f"{name}:{_line_of(path, encoding)}: is not {result.encoding.upper()}",
-            "save it as CSV UTF-8, or name the encoding: --encoding cp1251",
+            "save it as CSV (UTF-8); `outreach contacts check FILE --encoding cp1251` shows how it reads",
         ) from None
     except OSError as error:
         raise ContactsError(f"{name} cannot be read: {error.strerror}") from None

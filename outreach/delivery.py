@@ -616,6 +616,6 @@ class _Loop:
         if tick >= self.foreseen_at + _FORESEE_SECONDS:
             self.foreseen_at, self.limits_end = tick, self._limits_end(now)
         gap = (now - progress.started_at) / progress.done if progress.done >= 3 else 0.0
-        ends = max(self.limits_end, now + left * gap, next_at or 0.0)
+        ends = max(self.limits_end or now + left * gap, next_at or 0.0)
         progress.ends_at = ends if left and ends > now else None
         self.observe(progress, "")

@@ -607,14 +607,6 @@ class Ledger:
         if done.rowcount != 1:
             raise LedgerError(f"delivery {number} is not ours any more", exit_code=Exit.STOPPED)
 
-    def release(self, number: int, next_attempt_at: float) -> None:
-        """Give a claim back unused: nothing was put on the wire for it."""
-        self._execute(
-            sa.update(_delivery)
-            .where(_delivery.c.id == number)
-            .values(lease=None, state=_back(), next_attempt_at=next_attempt_at)
-        )
-
     def record(
         self,
         number: int,

@@ -115,8 +115,10 @@ def _targets(target: nodes.Node) -> list[nodes.Name]:
 def link(value: object) -> str:
     """Return an address that is harmless as a link (Jinja filter); raises ValueError for javascript: etc."""
     text = str(value).strip()
+    if not text:
+        raise ValueError("a link would be empty; write {% if … %} around it")
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):", text)
-    if text and (not scheme or scheme[1].lower() not in _SAFE_SCHEMES):
+    if not scheme or scheme[1].lower() not in _SAFE_SCHEMES:
         raise ValueError(f"{text[:60]!r} is no link; it must begin with https:// or mailto:")
     return re.sub(r"[\s<>\"']", lambda found: f"%{ord(found[0]):02X}", text)
 

@@ -18,6 +18,7 @@ from outreach import address, message
 from outreach.errors import UsageError
 from outreach.model import Contact, Rendered
 from outreach.plan import Plan
+from outreach.report import write_private
 
 _SHOWN_HEADERS = ("From", "To", "Reply-To", "Subject", "List-Unsubscribe")
 
@@ -104,7 +105,7 @@ def write(
         paths = [target / f"{n:03}-{_slug(c.email)}{suffix}" for n, c in enumerate(contacts, 1)]
     for path, contact in zip(paths, contacts, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(_content(plan, contact, form, now))
+        write_private(path, _content(plan, contact, form, now))
     return paths
 
 

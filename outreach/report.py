@@ -60,6 +60,7 @@ def write_private(path: Path, data: bytes) -> None:
     try:
         handle = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "wb") as out:
+            path.chmod(0o600)  # a file that was there keeps its mode otherwise
             out.write(data)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None

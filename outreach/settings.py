@@ -237,6 +237,14 @@ def load(directory: Path, environ: Mapping[str, str], options: Mapping[str, str 
     `options` are what the command line gave, by setting name without the prefix.
     Raises SettingsError with every problem at once.
     """
+    values, problems = read_values(directory, environ, options)
+    return _check(directory, values, problems)
+
+
+def read_values(
+    directory: Path, environ: Mapping[str, str], options: Mapping[str, str | None]
+) -> tuple[dict[str, Value], list[Problem]]:
+    """Read the texts of all settings, not yet checked, and what was wrong while reading."""
     problems: list[Problem] = []
     values = {name: Value(text, "default") for name, text in DEFAULTS.items()}
     _merge(values, _read_env_file(directory / ".env", problems), problems)
@@ -244,7 +252,7 @@ def load(directory: Path, environ: Mapping[str, str], options: Mapping[str, str 
     for name, text in options.items():
         if text is not None:
             values[name] = Value(text, "option")
-    return _check(directory, values, problems)
+    return values, problems
 
 
 def _read_env_file(path: Path, problems: list[Problem]) -> list[tuple[str, str, str, int | None]]:

@@ -144,12 +144,13 @@ class Session:
         self._incoming += data
         while self.phase is not Phase.CLOSED:
             line, newline, rest = self._incoming.partition(b"\n")
+            if len(line) + sum(map(len, self._lines)) > _LONGEST_REPLY:
+                return events + self._broken("the server's reply never ends")
             if not newline:
-                break
+                return events
             self._incoming = rest
             events += self._line(line.rstrip(b"\r"))
-        if len(self._incoming) + sum(map(len, self._lines)) > _LONGEST_REPLY:
-            events += self._broken("the server's reply never ends")
+        self._incoming = b""
         return events
 
     def lost(self, reason: str) -> list[Event]:
@@ -252,16 +253,17 @@ class Session:
         return [*events, Closed()]
 
     def _command(self, phase: Phase, line: str) -> None:
+        if "\r" in line or "\n" in line:  # no assert: this must hold under python -O as well
+            raise ValueError("a command is one line")
         self.phase = phase
-        assert "\r" not in line and "\n" not in line, "a command is one line"
         self._outgoing += line.encode() + b"\r\n"
 
 
 def _words(lines: list[bytes]) -> str:
     """The server's words as printable text; 8-bit bytes as UTF-8 where they are, else as escapes."""
-    text = " ".join(line.decode("utf-8", "backslashreplace") for line in lines)
-    # The enhanced code of each line of a multi-line reply is the same; keep the first (RFC 2034 §4).
-    found = _ENHANCED.match(text)
-    if found and len(lines) > 1:
-        text = found[1] + " " + " ".join(text.replace(found[1], "").split())
+    texts = [line.decode("utf-8", "backslashreplace") for line in lines]
+    # Each line of a reply repeats the enhanced code; keep the first (RFC 2034 §4).
+    if found := _ENHANCED.match(texts[0]):
+        texts[1:] = [text.removeprefix(found[1]) for text in texts[1:]]
+    text = " ".join(" ".join(texts).split())
     return "".join(char if char.isprintable() else " " for char in text).strip()[:1000]

@@ -376,6 +376,7 @@ def test_a_file_with_only_a_header_has_no_rows(tmp_path: Path, data: str) -> Non
         (b"email,n\xe4me\n", None, 1),
         (b"email,name\n" + b"a@x.example,Ann\n" * 5000 + b"b@x.example,J\xfcrgen\nc,\xfc", None, 5002),
         (b'email,note\na@x.example,"x\ny\n\xfc"\n', None, 4),
+        ("email,name\na@x.example,J\ufffdrgen\n".encode() + b"b@x.example,J\xfcrgen\n", None, 3),
         (b"email,name\na@x.example,Ann\n\xc3", None, 3),  # cut off inside a letter
         (b"email,name\na@x.example,\x98\n", "cp1251", 2),
         (b"email,name\ra@x.example,Ann\rb@x.example,\xfc\r", None, 3),

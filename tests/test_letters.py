@@ -317,6 +317,7 @@ def test_notes_and_variables_may_stand_outside_the_blocks_of_a_child() -> None:
         ({"en.md": f"{S}\n{{{{ nmae|default('x') }}}}"}, "l/en.md", 4, "nmae"),
         ({"en.md": f"{S}[x](https://x.example/{{{{ nmae }}}})"}, "l/en.md", 3, "nmae"),
         ({"en.md": f"{S}{{% for x in name %}}{{{{ x }}}}{{% endfor %}}\n\n{{{{ x }}}}"}, "l/en.md", 5, "x"),
+        ({"en.md": f"{S}{{{{ x }}}}\n\n{{% set x = 1 %}}"}, "l/en.md", 3, "x"),  # set too late
         ({"en.md": BASE, "en.party.md": child("en.md", block("\n{{ nmae }}"))}, "l/en.party.md", 5, "nmae"),
     ],
 )
@@ -349,6 +350,24 @@ def test_all_unknown_names_are_shown_at_once() -> None:
 def test_a_name_that_the_letter_sets_itself_is_known_in_its_blocks() -> None:
     made = render({"en.md": f"{S}{{% set v = 'V' %}}\n\n{{{{ v }}}}\n\n{block('{{ v }}')}"})
     assert body(made.text) == "V\n\nV"
+
+
+def test_a_name_that_the_general_letter_sets_is_known_in_the_blocks_of_its_children() -> None:
+    files = {"en.md": f"Subject: s\n\n{{% set v = 'V' %}}\n\nA\n\n{block('ask')}"}
+    made = render({**files, "en.party.md": child("en.md", block("{{ v }}"))}, PARTY)
+    assert body(made.text) == "A\n\nV"
+
+
+@pytest.mark.parametrize("column", ["list_0", "list_3", "n", "namespace", "loop", "range", "self", "super"])
+def test_no_column_is_shadowed_by_what_the_program_needs_itself(column: str) -> None:
+    """A loop of numbered items counts when it is rendered; its counter is no business of the list."""
+    source = f"{S}1. {{{{ {column} }}}}\n{{% for x in name %}}\n2. {{{{ x }}}}\n{{% endfor %}}"
+    try:
+        made = render({"en.md": source}, contact("ab", **{column: "own"}))
+    except LetterError as error:
+        assert column in str(error.problems or error)  # refused by its name is fine; something else is not
+    else:
+        assert body(made.text) == "1. own\n2. a\n3. b"
 
 
 @pytest.mark.parametrize(
@@ -602,7 +621,6 @@ def test_a_file_that_is_not_utf8_is_a_problem(tmp_path: Path) -> None:
         ("mailto:ann@x.example", "mailto:ann@x.example"),
         ("tel:+491234", "tel:+491234"),
         ("https://x.example/a b\"c'<d>", "https://x.example/a%20b%22c%27%3Cd%3E"),
-        ("", ""),
     ],
 )
 def test_a_harmless_link_stays(value: str, link: str) -> None:
@@ -633,6 +651,15 @@ def test_a_link_that_is_none_is_refused(value: str) -> None:
     with pytest.raises(ValueError, match="is no link; it must begin with https://"):
         letters.link(value)
     assert "list.csv:7" in refused(f"{S}[x]({{{{ q }}}})", contact(q=value))
+
+
+@pytest.mark.parametrize("value", ["", " "])
+def test_an_empty_link_is_a_gap_and_refused(value: str) -> None:
+    with pytest.raises(ValueError, match="link"):
+        letters.link(value)
+    assert "list.csv:7" in refused(f"{S}[x]({{{{ q }}}})", contact(q=value))
+    made = render({"en.md": f"{S}A{{% if q %}} [x]({{{{ q }}}}){{% endif %}}"}, contact(q=""))
+    assert body(made.text) == "A"
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,16 @@ FRAGMENTS = {
         '<p><a href="mailto:ann@x.example">write</a></p>',
         "write (ann@x.example)",
     ),
+    "an address that is shown as itself": (
+        "[{{ url }}]({{ url }})",
+        '<p><a href="https://x.example/?a=1&amp;b=2">https://x.example/?a=1&amp;b=2</a></p>',
+        "https://x.example/?a=1&b=2",
+    ),
+    "a mail address that is shown as itself": (
+        "[{{ mail }}](mailto:{{ mail }})",
+        '<p><a href="mailto:ann@x.example">ann@x.example</a></p>',
+        "ann@x.example",
+    ),
     "a tag in a link's reference": (
         "[x][there]\n\n[there]: {{ url }}",
         '<p><a href="https://x.example/?a=1&amp;b=2">x</a></p>',
