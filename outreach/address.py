@@ -28,7 +28,7 @@ def parse(text: str) -> str:
     """Return the address as it is sent: local part as written, domain in lower case and NFC."""
     text = unicodedata.normalize("NFC", text.strip())
     try:
-        result = validate_email(text, check_deliverability=False, allow_smtputf8=True)
+        result = validate_email(text, check_deliverability=False, allow_smtputf8=True, strict=True)
     except EmailNotValidError as error:
         raise AddressError(str(error).rstrip(".")) from None
     for char in result.local_part:

@@ -8,6 +8,7 @@ Known limits: CSV only, UTF-8 unless told otherwise.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import re
 import unicodedata
@@ -36,6 +37,8 @@ _GENDERS = {
     **dict.fromkeys(("group", "g"), "group"),
     **dict.fromkeys(("unknown", "", "?", "-", "x", "d", "nb"), ""),
 }
+_MARK = "\udcff"  # stands for what does not decode; no text can hold it
+codecs.register_error("outreach.mark", lambda error: (_MARK, getattr(error, "end", 0)))
 # What other files begin with, so that an image is called an image.
 _MAGIC = {
     b"\x89PNG": "a PNG image",
@@ -130,7 +133,7 @@ def _read_file(path: Path, encoding: str | None, seen: dict[str, Contact]) -> Co
     try:
         with path.open(encoding=encoding, newline="") as text:
             _read_rows(text, result, seen)
-    except (UnicodeError, LookupError):
+    except UnicodeError:
         raise ContactsError(
             f"{name}:{_line_of(path, encoding)}: is not {result.encoding.upper()}",
             "save it as CSV (UTF-8); `outreach contacts check FILE --encoding cp1251` shows how it reads",
@@ -162,9 +165,9 @@ def _encoding(name: str, start: bytes, given: str | None) -> str:
 def _line_of(path: Path, encoding: str) -> int:
     """Find the first line that does not decode; the decoder itself only knows its chunk."""
     try:
-        with path.open(encoding=encoding, errors="replace", newline="") as text:
-            return next((number for number, line in enumerate(text, 1) if "\ufffd" in line), 1)
-    except (UnicodeError, LookupError):
+        with path.open(encoding=encoding, errors="outreach.mark", newline="") as text:
+            return next((number for number, line in enumerate(text, 1) if _MARK in line), 1)
+    except UnicodeError:
         return 1
 
 
@@ -331,18 +334,24 @@ class _Row:
             return []
         good: list[str] = []
         wrong: list[tuple[str, str]] = []
-        for part in [cell] if cell.count("@") <= 1 else address.split(cell):
+        try:
+            return [address.parse(cell)]
+        except address.AddressError as error:
+            whole = str(error)
+        for part in address.split(cell):
             try:
                 good.append(address.parse(part))
             except address.AddressError as error:
                 wrong.append((part, str(error)))
         if not good:
-            self.say("rejected", "email", cell, wrong[0][1])
+            self.say("rejected", "email", cell, whole)
         elif wrong:
             self.say("repaired", "email", cell, f"unusable: {', '.join(w for w, _ in wrong)}; used {good[0]}")
         elif len(good) > 1:
             rest = ", ".join(good[1:])
             self.say("repaired", "email", cell, f"several addresses; {good[0]} gets the letter, kept: {rest}")
+        else:
+            self.say("repaired", "email", cell, f"used {good[0]}")
         return good
 
 

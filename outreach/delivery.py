@@ -19,7 +19,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from outreach import address, message, retry, throttle
 from outreach.agenda import Agenda
@@ -144,6 +144,8 @@ class _Loop:
         self.trouble = 0
         self.opened = 0
         self.losses: dict[int, int] = {}
+        self.refusals_of_us = 0  # in a row
+        self.accused: dict[int, int] = {}  # delivery → how many were accepted when it first was refused so
         self.refusal: tuple[str, int] = ("", 0)
         self.stop_error: OutreachError | None = None
         self.interrupts = 0
@@ -261,6 +263,8 @@ class _Loop:
         assert one is not None
         link.delivery = None
         now = self.clock()
+        if outcome.verdict is Verdict.FAILED and outcome.scope is Scope.SESSION and outcome.reached_rcpt:
+            outcome = self._weigh(one, outcome)
         losses = self.losses.get(one.id, 0)
         if outcome.lost:
             self.losses[one.id] = losses + 1
@@ -300,6 +304,13 @@ class _Loop:
         self._judge_session(outcome, decision, now)
         self._tell(one, state, outcome, decision)
 
+    def _weigh(self, one: Delivery, outcome: Outcome) -> Outcome:
+        """A refusal at RCPT that sounds as if it were about us is not, if others are accepted meanwhile."""
+        accepted = self.accused.setdefault(one.id, self.progress.sent)
+        if self.progress.sent > accepted:
+            return replace(outcome, scope=Scope.RECIPIENT)
+        return outcome
+
     def _count(self, one: Delivery, state: State) -> None:
         self.progress.counts[one.state] -= 1
         self.progress.counts[state] += 1
@@ -313,6 +324,10 @@ class _Loop:
     def _judge_session(self, outcome: Outcome, decision: retry.Decision, now: float) -> None:
         words = f"{outcome.code} {outcome.reply}" if outcome.code else outcome.reason
         if decision.stop:
+            self.refusals_of_us += 1
+        elif outcome.verdict is Verdict.SENT:
+            self.refusals_of_us = 0
+        if decision.stop and (not outcome.reached_rcpt or self.refusals_of_us > 1 or len(self.queue) < 2):
             self.stop_error = ServerError(
                 f"{self.orders.server} refuses us, not the recipient: {words}",
                 "check OUTREACH_FROM and the login; nobody was charged for it, run again after that",

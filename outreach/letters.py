@@ -9,6 +9,7 @@ Contact fields are data: never compiled, escaped in HTML. Known limits: no attac
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +21,7 @@ import css_inline
 from babel.dates import format_date
 from jinja2 import DictLoader, StrictUndefined, Template, TemplateSyntaxError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
 from markupsafe import Markup
 
 from outreach import languages, markdown, salutations
@@ -67,7 +69,9 @@ class Environment(ImmutableSandboxedEnvironment):
             keep_trailing_newline=True,
         )
         self.filters |= {"link": link, "urlpart": lambda value: quote(str(value), safe="@")}
+        self.globals["_counter"] = Namespace  # numbers the items of a list in plain text
         del self.filters["safe"]  # a contact's field is never markup
+        del self.filters["random"], self.globals["lipsum"]  # a letter is the same each time it is rendered
 
 
 _NOT_IN_SUBJECTS = (
@@ -83,13 +87,6 @@ _NOT_IN_SUBJECTS = (
 
 def _names_used(tree: nodes.Template, names: set[str]) -> Iterator[tuple[str, int]]:
     """Yield where these names are read, besides where a loop or the file itself sets them."""
-    own = frozenset(
-        target.name
-        for node in tree.body
-        if isinstance(node, nodes.Assign)
-        for target in node.find_all(nodes.Name)
-        if target.ctx == "store"
-    )
 
     def walk(node: nodes.Node, bound: frozenset[str]) -> Iterator[tuple[str, int]]:
         if isinstance(node, nodes.Name) and node.ctx == "load" and node.name in names - bound:
@@ -105,7 +102,20 @@ def _names_used(tree: nodes.Template, names: set[str]) -> Iterator[tuple[str, in
         for child in node.iter_child_nodes():
             yield from walk(child, bound)
 
-    return walk(tree, own)
+    own: set[str] = set()
+    for node in tree.body:  # what a file sets on its top level is known below that, in its blocks too
+        yield from walk(node, frozenset(own))
+        own |= _names_set([node])
+
+
+def _names_set(body: list[nodes.Node]) -> set[str]:
+    return {
+        target.name
+        for node in body
+        if isinstance(node, nodes.Assign)
+        for target in node.find_all(nodes.Name)
+        if target.ctx == "store"
+    }
 
 
 def _targets(target: nodes.Node) -> list[nodes.Name]:
@@ -239,12 +249,16 @@ class Letter:
         subject, subject_line = headers.get("subject", (None, 1))
         if subject == "":
             self._say(file, subject_line, "the Subject is empty")
+        language, audience = languages.normalise(found[1]) or found[1], (found[2] or "").lower()
+        for other in self.files.values():
+            if (other.language, other.audience) == (language, audience):
+                self._say(file, None, f"is the same letter as {other.file}", "remove one of them")
         text = "\n".join(lines[body:])
         extends = re.match(r"\s*\{%-?\s*extends\s+[\"']([^\"']+)[\"']\s*-?%\}", text)
         self.files[file] = TemplateFile(
             file=file,
-            language=languages.normalise(found[1]) or found[1],
-            audience=(found[2] or "").lower(),
+            language=language,
+            audience=audience,
             subject=subject,
             subject_line=subject_line,
             body=text,
@@ -260,7 +274,7 @@ class Letter:
             try:
                 tree = self._parsing.parse(part)
                 self._parsing.compile(part)  # finds unknown filters, and blocks that stand twice
-                unknown = meta.find_undeclared_variables(tree)
+                unknown = meta.find_undeclared_variables(tree) - self._names_inherited(one)
             except TemplateSyntaxError as error:
                 self._say(one.file, error.lineno + offset, error.message or "syntax error")
                 return
@@ -270,6 +284,10 @@ class Letter:
             for name, line in _names_used(tree, unknown):
                 where = Problem(f"{self.name}/{one.file}", line + offset, name)
                 self.variables.setdefault(name, where)
+            if mine := next((name for name in tree.find_all(nodes.Name) if name.name == "self"), None):
+                self._say(
+                    one.file, mine.lineno + offset, "self is a word of the template language", "rename it"
+                )
         self._check_child(one, tree)
         try:
             converted = markdown.convert(one.body)
@@ -279,6 +297,14 @@ class Letter:
         html[one.file], text[one.file] = converted.html, converted.text
         if not one.body.strip():
             self._say(one.file, None, "the letter is empty")
+
+    def _names_inherited(self, one: TemplateFile) -> set[str]:
+        """What the files above set on their top level."""
+        found: set[str] = set()
+        for above in list(self._ancestry(one))[1:]:
+            with contextlib.suppress(TemplateSyntaxError):
+                found |= _names_set(self._parsing.parse(above.body).body)
+        return found
 
     def _check_child(self, one: TemplateFile, tree: nodes.Template) -> None:
         """What stands outside the blocks of a child file would be lost in silence: refuse it."""

@@ -11,7 +11,7 @@ if, for, block, set and extends.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from markdown_it import MarkdownIt
@@ -106,7 +106,7 @@ def convert(source: str) -> Converted:
     _guard_links(tokens, taken)
     _weave(tokens, taken)
     html = str(parser.renderer.render(tokens, parser.options, {}))
-    text = _Text(tokens, taken.hide).render()
+    text = _Text(tokens, taken).render()
     _refuse_losses(taken, count, html, text)
     extends = "".join(f"{one.tag}\n" for one in taken.lifted if one.word == "extends")
     return Converted(extends + _restore(html, taken.tags), extends + _restore(text, taken.tags))
@@ -191,12 +191,16 @@ def _guard_links(tokens: Sequence[Token], taken: _Taken) -> None:
 
 def _refuse_losses(taken: _Taken, count: int, html: str, text: str) -> None:
     """Refuse a tag that Markdown dropped: in a cell too many, an unused link definition, a fence's head."""
+    # A link that is shown as its own address stands once in the text, so there any equal tag will do.
+    original = {twin: char for char, twin in taken.guards.items()}
+    said = {
+        taken.tags[ord(original.get(char, char)) - _FIRST_PLACEHOLDER] for char in _PLACEHOLDER.findall(text)
+    }
     for number, tag in enumerate(taken.tags[:count]):
         char = chr(_FIRST_PLACEHOLDER + number)
         if taken.words[number] == "extends":
             continue
-        twin = taken.guards.get(char, char)
-        if not ((char in html or twin in html) and (char in text or twin in text)):
+        if not (char in html or taken.guards.get(char, char) in html) or tag not in said:
             raise MarkdownError(taken.lines[number], f"{tag} would be lost here: Markdown drops it")
 
 
@@ -344,9 +348,11 @@ class _Margin:
 class _Text:
     """Write the token list as plain text, the way a person writes a mail."""
 
-    def __init__(self, tokens: Sequence[Token], hide: Callable[[str, str, int], str]) -> None:
+    def __init__(self, tokens: Sequence[Token], taken: _Taken) -> None:
         self.tokens = tokens
-        self.hide = hide
+        self.hide = taken.hide
+        self.tags = taken.tags
+        self.unguarded = {ord(twin): char for char, twin in taken.guards.items()}
         self.margins: list[_Margin] = []
         self.numbers: list[int | str | None] = []  # of lists: the next number, a counter's name, or a bullet
 
@@ -422,9 +428,9 @@ class _Text:
         if not any(t.type == "html_block" for t in self.tokens[n:end]):
             self.numbers.append(start)
             return ""
-        name = f"list_{n}"
+        name = f"_list_{n}"  # no column begins with _
         self.numbers.append(name)
-        return self.hide(f"{{% set {name} = namespace(n={start - 1}) %}}", "", 0)
+        return self.hide(f"{{% set {name} = _counter(n={start - 1}) %}}", "", 0)
 
     def open_item(self) -> Iterator[str]:
         number = self.numbers[-1]
@@ -450,7 +456,8 @@ class _Text:
                 links.append((str(child.attrs.get("href", "")), len(parts)))
             elif child.type == "link_close":
                 href, start = links.pop()
-                shown = href.removeprefix("mailto:")
-                if "".join(parts[start:]) not in (href, shown):
-                    parts.append(f" ({shown})")
+                plain = _restore(href.translate(self.unguarded), self.tags)
+                seen = _restore("".join(parts[start:]), self.tags)
+                if seen not in (plain, plain.removeprefix("mailto:")):
+                    parts.append(f" ({href.removeprefix('mailto:')})")
         return "".join(parts)

@@ -1,7 +1,7 @@
 """Decide what happens after an attempt: again, stop, suppress, or hold the run.
 
 Takes the Outcome that smtp.py made and answers with a Decision; delivery.py obeys it.
-Pure: the time is an argument, nothing here sleeps. Doubt counts as temporary.
+The time is an argument, nothing here sleeps; only the jitter is drawn here. Doubt counts as temporary.
 Table: docs/architecture.md, "When a mail fails".
 """
 
@@ -17,7 +17,7 @@ from outreach.model import Outcome, Scope, State, Verdict
 # RFC 3463: bad mailbox, bad system, bad syntax, moved, null MX (RFC 7505), disabled mailbox.
 _DEAD = ("5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1")
 _DEAD_WORDS = re.compile(
-    r"user unknown|unknown (user|recipient)|no such (user|recipient|mailbox)|mailbox (not found|unavailable)"
+    r"user unknown|unknown (user|recipient)|no such (user|recipient|mailbox)|mailbox not found"
     r"|(user|recipient|mailbox|account|address) (does not|doesn't) exist|invalid (recipient|mailbox)",
     re.IGNORECASE,
 )

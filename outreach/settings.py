@@ -202,6 +202,8 @@ def parse_server(text: str, directory: Path = Path()) -> Server:
         raise ValueError(wrong)
     if url.password is not None:
         raise ValueError(f"holds a password; put it in {PREFIX}SMTP_PASSWORD")
+    if port == 0:
+        raise ValueError("has no usable host or port; write like smtp://mail.example:587")
     if url.path not in ("", "/") or url.fragment:
         raise ValueError("has a path; only host, port and ?options belong there")
     options = dict(parse_qsl(url.query, keep_blank_values=True))
@@ -211,8 +213,8 @@ def parse_server(text: str, directory: Path = Path()) -> Server:
     if tls not in ("", "starttls", "off"):
         raise ValueError("has an unknown value of tls= (known: starttls, off)")
     if url.scheme == "smtps":
-        if tls == "off":
-            raise ValueError("asks for smtps and tls=off at once")
+        if tls:
+            raise ValueError(f"asks for smtps and tls={tls} at once")
         security = Security.TLS
     elif tls == "off" or (not tls and is_loopback(url.hostname)):
         security = Security.OFF
@@ -333,7 +335,7 @@ def _check(directory: Path, values: dict[str, Value], problems: list[Problem]) -
         rate=read("RATE", parse_limits, ()),
         rate_per_domain=read("RATE_PER_DOMAIN", parse_limits, ()),
         connections=read("CONNECTIONS", _connections, 2),
-        retry=read("RETRY", lambda text: tuple(parse_duration(part) for part in text.split(",")), (300,)),
+        retry=read("RETRY", _steps, (300,)),
         give_up=read("GIVE_UP", parse_duration, 3 * 86400),
         unsubscribe=read("UNSUBSCRIBE", _unsubscribe, ""),
         ehlo_name=read("EHLO_NAME", _ehlo_name, DEFAULTS["EHLO_NAME"]),
@@ -362,6 +364,13 @@ def _language(text: str) -> str:
     if tag is None:
         raise ValueError(f"{text!r} is no language code; write like en or pt-BR")
     return tag
+
+
+def _steps(text: str) -> tuple[int, ...]:
+    steps = tuple(parse_duration(part) for part in text.split(","))
+    if 0 in steps:
+        raise ValueError("a server wants some time before the next try; at least 1s")
+    return steps
 
 
 def _ledger(text: str, directory: Path) -> Path:

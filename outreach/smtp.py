@@ -24,7 +24,8 @@ _LONGEST_REPLY = 64 * 1024
 _PATIENCE = {"mail": 300, "rcpt": 300, "data": 120, "body": 180, "dot": 600, "reset": 300, "quit": 10}
 # A refusal that is about us, not about the recipient it names.
 _ABOUT_US = re.compile(
-    r"relay|authenticat|not authori[sz]ed|log ?in|credential|sender (address )?(rejected|denied)"
+    r"relay|authenticat\w+ (is )?(required|needed)|(must|please) (first )?(authenticate|log ?in)"
+    r"|credential|not authori[sz]ed(?! for)|sender (address )?(rejected|denied)"
     r"|quota exceeded for sender|sending (limit|quota)|too many messages|daily (limit|quota)",
     re.IGNORECASE,
 )
@@ -84,6 +85,8 @@ class Session:
     def begin(self, sender: str, recipient: str, message: bytes, smtputf8: bool = False) -> None:
         """Start a transaction. `message` has CRLF line ends and no dot-stuffing; addresses are wire form."""
         assert self.phase is Phase.READY, self.phase
+        if re.search(r"[\r\n]", sender + recipient):  # no assert: this must hold under python -O as well
+            raise ValueError("an address is one line")
         self._recipient, self._message, self._reached_rcpt = recipient, message, False
         options = f" SIZE={len(message)}" if "size" in self.extensions else ""
         if smtputf8:
@@ -253,8 +256,6 @@ class Session:
         return [*events, Closed()]
 
     def _command(self, phase: Phase, line: str) -> None:
-        if "\r" in line or "\n" in line:  # no assert: this must hold under python -O as well
-            raise ValueError("a command is one line")
         self.phase = phase
         self._outgoing += line.encode() + b"\r\n"
 

@@ -9,12 +9,12 @@ Pure: the time and the history are arguments. Times are seconds since the epoch.
 
 from __future__ import annotations
 
-import heapq
 import random
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from outreach.agenda import Agenda
 from outreach.model import Limit
 
 _JITTER = 0.2
@@ -85,26 +85,26 @@ def simulate(
 
     `history` is what the account has already sent. Retries and the network are not foreseen.
     """
-    waiting = Counter(domains)
+    names = list(domains)
+    agenda = Agenda()
+    for number, name in enumerate(names):
+        agenda.add(number, name, 0.0)
     account = _Past(max((limit.count for limit in rate), default=1))
     before = [
         slot for n in range(max((limit.count for limit in rate), default=0), 0, -1) if (slot := history(n))
     ]
     account.slots.extend(before)
-    past = {name: _Past(max((limit.count for limit in per_domain), default=1)) for name in waiting}
-    queue = [(0.0, number, name) for number, name in enumerate(waiting)]
-    heapq.heapify(queue)
+    past = {name: _Past(max((limit.count for limit in per_domain), default=1)) for name in names}
     first: float | None = None
     now, seed = start, 0
-    while queue:
-        when, number, name = heapq.heappop(queue)
-        now = max(now, when, earliest(rate, account))
+    while len(agenda):
+        now = max(now, earliest(rate, account))
+        number_due = agenda.pop(now, lambda name: earliest(per_domain, past[name]))
+        if number_due is None:
+            now = max(now, agenda.next_at() or now)
+            continue
         first = now if first is None else first
         seed += 1
-        slot = Slot(now, ideal(rate, account, now), seed)
-        account.slots.append(slot)
-        past[name].slots.append(Slot(now, now, seed))
-        waiting[name] -= 1
-        if waiting[name]:
-            heapq.heappush(queue, (earliest(per_domain, past[name]), number + len(waiting), name))
+        account.slots.append(Slot(now, ideal(rate, account, now), seed))
+        past[names[number_due]].slots.append(Slot(now, now, seed))
     return start if first is None else first, now

@@ -90,6 +90,16 @@ def test_a_server_that_refuses_us_stops_the_run_and_fails_nobody(ready: Project)
         assert len(server.record) == 5
 
 
+def test_one_recipient_whose_refusal_sounds_like_ours_does_not_stop_the_others(ready: Project) -> None:
+    mails = ready.contacts(8)
+    with sink.run() as server:
+        server.rcpt_replies = {mails[2]: ["550 5.7.1 You are not authorized to mail this group"] * 9}
+        ready.env["OUTREACH_SMTP_URL"] = server.url
+        ready.run(*UNLIMITED, "--connections", "1", code=1)
+        assert sorted(server.recipients) == sorted(set(mails) - {mails[2]})
+        assert states(ready)[mails[2]] == "failed"
+
+
 def states_before(project: Project) -> list[str]:
     return [line.split(",")[0] for line in (project.folder / "contacts.csv").read_text().splitlines()[1:]]
 

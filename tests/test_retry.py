@@ -211,7 +211,7 @@ def test_the_reason_is_ours_and_never_the_servers_words(outcome: Outcome, reason
         ("", "No such user here", True),
         ("", "no such mailbox", True),
         ("", "mailbox not found", True),
-        ("", "mailbox unavailable", True),
+        ("", "mailbox unavailable", False),
         ("", "The account does not exist", True),
         ("", "this address doesn't exist", True),
         ("", "recipient does not exist", True),
