@@ -235,7 +235,8 @@ class _Loop:
             if isinstance(event, Closed):
                 self._drop(link)
         for link in permitted:
-            link.session.permit()
+            if link.session.phase is Phase.INTENT:  # the server may have gone right behind its 354
+                link.session.permit()
         for link in begun:
             self._begin(link)
         for link in list(self.links):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import signal
+import socket
+import threading
 import time
 
 import pytest
@@ -62,6 +65,47 @@ def test_a_mail_that_always_breaks_the_session_does_not_hold_up_the_others(ready
         ready.run(*UNLIMITED, "--no-wait", code=None)
         others = [mail for mail in mails if mail != mails[2]]
         assert set(server.recipients) <= set(others)
+
+
+@pytest.mark.parametrize(
+    ("command", "reply"),
+    [
+        ("DATA", b"354 go\r\n421 4.3.0 closing\r\n"),
+        ("DATA", b"354 go\r\n"),
+        ("RCPT", b"250 ok\r\n"),
+        ("MAIL", b"nonsense\r\n"),
+        ("MAIL", b"250 \x1b[31mred\xff\r\n"),
+    ],
+)
+def test_a_server_that_breaks_off_at_any_moment_leaves_everything_planned(
+    ready: Project, command: str, reply: bytes
+) -> None:
+    ready.contacts(2)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=break_off, args=(listener, command, reply), daemon=True).start()
+        ready.env["OUTREACH_SMTP_URL"] = f"smtp://127.0.0.1:{listener.getsockname()[1]}"
+        process = ready.start(*UNLIMITED)
+        time.sleep(3)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+        assert process.returncode == 130, err
+        assert "Traceback" not in err
+        assert "error of the program" not in err
+    assert set(states(ready).values()) <= {"planned", "deferred"}
+
+
+def break_off(listener: socket.socket, command: str, reply: bytes) -> None:
+    """Serve sessions that answer one command with `reply` and close."""
+    with contextlib.suppress(OSError):
+        while True:
+            session = listener.accept()[0]
+            with session, session.makefile("rb") as lines:
+                session.sendall(b"220 hello\r\n")
+                for line in lines:
+                    if line.decode().startswith(command):
+                        session.sendall(reply)
+                        break
+                    session.sendall(b"354 go\r\n" if line.startswith(b"DATA") else b"250 ok\r\n")
 
 
 def test_421_on_every_mail_stops_the_run_with_one_message_and_charges_nobody(ready: Project) -> None:
