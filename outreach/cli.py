@@ -38,6 +38,7 @@ _SECTIONS = {
     "Look first": ("contacts", "plan", "settings"),
     "While it runs": ("status", "suppress"),
 }
+_MANY = 5_000  # letters; rendering more takes seconds, so say what goes on
 _EXAMPLES = """\
 Four ways to begin:
 
@@ -233,6 +234,7 @@ def _read(
 
 
 def _plan(
+    app: App,
     settings: Settings,
     people: ContactList,
     letter: Letter,
@@ -242,6 +244,8 @@ def _plan(
 ) -> Plan:
     from outreach import plan
 
+    if len(people.contacts) > _MANY:
+        app.console.say(f"rendering {len(people.contacts)} letters …")
     return plan.make(name or letter.name, letter, people, settings, ledger, time.time(), again)
 
 
@@ -392,7 +396,7 @@ def preview(
     settings = app.settings()
     people, text = _read(settings, letter, files)
     with _existing_ledger(settings) as ledger:
-        plan = _plan(settings, people, text, ledger, again=True)
+        plan = _plan(app, settings, people, text, ledger, again=True)
     chosen = story.choose(plan, to, language, audience, everybody)
     now = datetime.datetime.now(datetime.UTC)
     if form is None:
@@ -447,7 +451,7 @@ def plan(
     settings = app.settings()
     people, text = _read(settings, letter, files)
     with _existing_ledger(settings) as ledger:
-        made = _plan(settings, people, text, ledger, name)
+        made = _plan(app, settings, people, text, ledger, name)
         _say_vanished(app, mailing.compare(made, ledger))
         document = story.document(made, settings, ledger, only, excepted, None, time.time())
     if as_json:
@@ -483,7 +487,7 @@ def rehearse(app: App, letter: str | None, files: tuple[Path, ...], folder: Path
     inbox = rehearsal.prepare(folder)
     with inbox.serve() as port, Ledger(folder / rehearsal.LEDGER, create=True) as ledger:
         acted = rehearsal.settings_for(settings, folder, port)
-        made = _plan(acted, people, text, ledger)
+        made = _plan(app, acted, people, text, ledger)
         story.refuse_nothing(made)
         server = mailing.check_account(made, acted)
         running = mailing.record(made, mailing.compare(made, ledger), True, ledger, time.time())
@@ -597,7 +601,7 @@ def send(
     )
     people, text = _read(settings, letter, files)
     with _existing_ledger(settings) as existing:
-        made = _plan(settings, people, text, existing, name, again)
+        made = _plan(app, settings, people, text, existing, name, again)
         changes = mailing.compare(made, existing)
         if not changes.open:
             story.refuse_nothing(made)
