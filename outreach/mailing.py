@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from outreach import address, delivery, message
 from outreach import plan as plans
-from outreach.errors import Exit, Problem, SettingsError, UsageError
+from outreach.errors import Exit, Problem, SettingsError, StoppedError, UsageError
 from outreach.ledger import Delivery, Ledger, Mailing, NewDelivery
 from outreach.model import OPEN_STATES, Contact, Security, Server, State
 from outreach.plan import Item, Plan
@@ -167,8 +167,12 @@ def _many(count: int, word: str) -> str:
 
 
 def record(plan: Plan, changes: Changes, add_new: bool, ledger: Ledger, now: float) -> Mailing:
-    """Write the plan down: mailing, frozen version, deliveries, and who gets none and why."""
+    """Write the plan down: mailing, frozen version, deliveries, and who gets none and why.
+
+    Raises StoppedError when another process wrote something down since the plan was made.
+    """
     with ledger.transaction():
+        _refuse_overtaken(plan, changes, ledger)
         mailing = changes.mailing or ledger.create_mailing(
             plan.name, plan.letter.name, plan.today.isoformat(), now
         )
@@ -199,6 +203,17 @@ def record(plan: Plan, changes: Changes, add_new: bool, ledger: Ledger, now: flo
             )
         ledger.add_excluded(mailing, plan.excluded, now)
     return mailing
+
+
+def _refuse_overtaken(plan: Plan, changes: Changes, ledger: Ledger) -> None:
+    """What the plan was compared with must still hold inside the transaction that records it."""
+    begun = changes.mailing is None and ledger.mailing(plan.name) is not None
+    holders = {} if plan.again else ledger.holders(plan.letter.name, besides=plan.name)
+    if begun or any(address.key(item.contact.email) in holders for item in changes.new):
+        raise StoppedError(
+            f"another process began to send {plan.letter.name} while this one was planning",
+            "nothing was recorded; run the same command again: it joins in",
+        )
 
 
 def select(

@@ -52,6 +52,7 @@ class Plan:
     today: datetime.date
     items: list[Item] = field(default_factory=list)
     excluded: list[tuple[str, str]] = field(default_factory=list)  # (email, reason)
+    again: bool = False
     done: set[str] = field(default_factory=set)  # keys of those with whom this mailing is finished
 
     @property
@@ -83,6 +84,7 @@ def make(
         else datetime.datetime.fromtimestamp(now).astimezone().date()
     )
     plan = Plan(name, letter, contacts, sender, settings.reply_to or sender, settings.unsubscribe, today)
+    plan.again = again
     letter.check_variables([column for column in contacts.columns if column not in CONTACT_COLUMNS])
     plan.excluded += [(one.value or f"line {one.line}", one.problem) for one in contacts.rejected]
     suppressed = ledger.suppressions(now) if ledger else {}

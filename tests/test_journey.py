@@ -270,6 +270,23 @@ def test_two_processes_share_one_mailing(project: Project) -> None:
         assert sorted(server.recipients) == sorted(mails)
 
 
+def test_two_first_sends_at_once_make_one_mailing(project: Project) -> None:
+    mails = project.contacts(60)
+    project.letter()
+    with sink.run() as server:
+        project.env["OUTREACH_SMTP_URL"] = server.url
+        arguments = ("send", "--yes", "--rate", "unlimited", "--rate-per-domain", "unlimited")
+        all_at_once = [project.start(*arguments) for _ in range(3)]
+        all_at_once += [project.start(*arguments, "--name", "other")]
+        for process in all_at_once:
+            _, err = process.communicate(timeout=60)
+            assert process.returncode in (0, 65, 75), err
+            assert "Traceback" not in err
+            assert "constraint" not in err
+        project.run(*arguments, code=None)
+        assert sorted(server.recipients) == sorted(mails)
+
+
 def test_what_names_people_is_readable_by_the_owner_only(project: Project) -> None:
     project.contacts(1)
     project.letter()
