@@ -398,6 +398,8 @@ def preview(
     with _existing_ledger(settings) as ledger:
         plan = _plan(app, settings, people, text, ledger, again=True)
     chosen = story.choose(plan, to, language, audience, everybody)
+    if settings.sender is None:
+        app.console.say("OUTREACH_FROM is not set yet; a made-up sender stands in")
     now = datetime.datetime.now(datetime.UTC)
     if form is None:
         form = {".eml": "eml", ".html": "html", ".htm": "html"}.get(target.suffix if target else "", "text")
