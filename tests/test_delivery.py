@@ -77,7 +77,7 @@ def test_a_mail_that_always_breaks_the_session_does_not_hold_up_the_others(ready
         ("MAIL", b"250 \x1b[31mred\xff\r\n"),
     ],
 )
-def test_a_server_that_breaks_off_at_any_moment_leaves_everything_planned(
+def test_a_server_that_breaks_off_at_any_moment_costs_nobody_a_letter(
     ready: Project, command: str, reply: bytes
 ) -> None:
     ready.contacts(2)
@@ -91,7 +91,9 @@ def test_a_server_that_breaks_off_at_any_moment_leaves_everything_planned(
         assert process.returncode == 130, err
         assert "Traceback" not in err
         assert "error of the program" not in err
-    assert set(states(ready).values()) <= {"planned", "deferred"}
+    # Behind a 354 the body may be on its way before the end of the connection is seen: then it is in doubt.
+    in_doubt = {"unknown"} if reply == b"354 go\r\n" else set()
+    assert set(states(ready).values()) <= {"planned", "deferred"} | in_doubt
 
 
 def break_off(listener: socket.socket, command: str, reply: bytes) -> None:
