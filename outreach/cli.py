@@ -178,7 +178,7 @@ def _main(arguments: Sequence[str]) -> int:
                 "run it again with --debug and report what it prints (it may show addresses)",
             )
         )
-        return Exit.SOME_FAILED
+        return Exit.PROGRAM
 
 
 # Helpers -----------------------------------------------------------------------------------------
@@ -252,12 +252,16 @@ def _plan(
 @contextlib.contextmanager
 def _existing_ledger(settings: Settings) -> Any:
     """The ledger if there is one, None otherwise."""
-    from outreach.ledger import Ledger
+    from outreach.ledger import EmptyLedgerError, Ledger
 
-    if not settings.ledger.exists():
+    try:
+        ledger = Ledger(settings.ledger) if settings.ledger.exists() else None
+    except EmptyLedgerError:
+        ledger = None
+    if ledger is None:
         yield None
         return
-    with Ledger(settings.ledger) as ledger:
+    with ledger:
         yield ledger
 
 

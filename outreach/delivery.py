@@ -177,6 +177,7 @@ class _Loop:
         while not self._finished():
             self._turn()
         self._say_goodbye()
+        self.progress.counts = self.ledger.counts(self.mailing)  # others may have worked on it too
         self._show(force=True)
         return Result(
             self.progress,

@@ -28,6 +28,7 @@ class Exit(IntEnum):
     USAGE = 2
     DATA = 65
     UNREACHABLE = 69
+    PROGRAM = 70
     STOPPED = 75
     REFUSED = 77
     SETTINGS = 78

@@ -15,6 +15,7 @@ import json
 import os
 import secrets
 import sqlite3
+import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -192,6 +193,10 @@ class Suppression:
     until: float | None
 
 
+class EmptyLedgerError(LedgerError):
+    """A ledger file that nothing was written to: another process is about to, or died before it did."""
+
+
 class Ledger:
     """An open ledger. One connection, one thread; close it when done."""
 
@@ -212,6 +217,7 @@ class Ledger:
         )
         sa.event.listen(engine, "begin", _begin)
         self._engine = engine
+        self._inode = path.stat().st_ino
         self._run: str | None = None
         self._lock: BinaryIO | None = None
         with self._guard():
@@ -222,7 +228,14 @@ class Ledger:
     def _connect(self) -> sqlite3.Connection:
         raw = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
         raw.execute("PRAGMA busy_timeout = 30000")
-        raw.execute("PRAGMA journal_mode = WAL")
+        for _ in range(100):  # two first starts at once: this one does not wait by itself
+            try:
+                raw.execute("PRAGMA journal_mode = WAL")
+                break
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error):
+                    raise
+                time.sleep(0.05)
         raw.execute("PRAGMA synchronous = FULL")
         raw.execute("PRAGMA foreign_keys = ON")
         return raw
@@ -246,7 +259,9 @@ class Ledger:
                 ]
                 self._connection.execute(sa.insert(_about), rows)
             else:
-                raise LedgerError(f"{self.path} is empty", "remove it; `outreach send` makes a new one")
+                raise EmptyLedgerError(
+                    f"{self.path} is empty: nothing was sent yet", "outreach send --dry-run"
+                )
         with self._connection.begin():
             self.key: bytes = self._about("key") or b""
 
@@ -284,9 +299,23 @@ class Ledger:
                 exit_code=Exit.STOPPED,
             ) from error
 
+    def _still_there(self) -> None:
+        """Stop when the file was removed or replaced: what is written now would be read by nobody."""
+        try:
+            there = self.path.stat().st_ino == self._inode
+        except OSError:
+            there = False
+        if not there:
+            raise LedgerError(
+                f"the ledger {self.path} was removed or replaced while this program used it",
+                "put it back before anything else is sent; without it people would be mailed twice",
+                exit_code=Exit.STOPPED,
+            )
+
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """Everything inside is committed together, or not at all."""
+        self._still_there()
         with self._guard(), self._connection.begin():
             yield
 

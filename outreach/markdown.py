@@ -153,7 +153,7 @@ def _word(tag: str) -> str:
 
 
 def _parser() -> MarkdownIt:
-    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": 200}).enable("table")
     # A placeholder in a link's address stays one character instead of being percent-encoded.
     parser.normalizeLink = lambda url: "".join(  # type: ignore[method-assign]
         part if _PLACEHOLDER.fullmatch(part) else normalizeLink(part)

@@ -68,9 +68,11 @@ def eml(plan: Plan, contact: Contact, now: datetime.datetime) -> bytes:
 def as_text(plan: Plan, contact: Contact, now: datetime.datetime) -> str:
     """Return headers and plain text as a reader's mail program would show them."""
     mail = email.message_from_bytes(eml(plan, contact, now), policy=email.policy.default)
-    headers = [f"{name}: {mail[name]}" for name in _SHOWN_HEADERS if mail[name]]
+    # Not the parsed To: some versions of Python put a blank into a long name when they decode it.
+    to = f"{contact.name} <{contact.email}>" if contact.name else contact.email
+    headers = [f"{name}: {to if name == 'To' else mail[name]}" for name in _SHOWN_HEADERS if mail[name]]
     body = mail.get_body(("plain",))
-    text = body.get_content() if body is not None else ""
+    text = body.get_content().replace("\r\n", "\n") if body is not None else ""
     found = plan.letter.find(contact)
     return f"# {plan.letter.name}/{found.file.file}\n" + "\n".join(headers) + f"\n\n{text}"
 

@@ -231,6 +231,8 @@ class Session:
             scope = Scope.SESSION if about_us else Scope.RECIPIENT
         elif subject in ("1", "2"):
             scope = Scope.RECIPIENT
+        elif _ABOUT_US.search(words):  # a used-up quota is often said only here
+            scope = Scope.SESSION
         return self._outcome(verdict, scope, code, words)
 
     def _outcome(self, verdict: Verdict, scope: Scope, code: int, words: str, reason: str = "") -> Outcome:
