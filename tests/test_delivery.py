@@ -232,7 +232,7 @@ def test_domain_limits_hold_and_do_not_hold_up_other_domains(ready: Project) -> 
         for domain in ("d0", "d1"):
             times = [one.at for one in server.record if f"@{domain}." in one.recipient]
             assert len(times) == 6
-            assert min(b - a for a, b in zip(times, times[2:], strict=False)) > 0.95
+            assert min(b - a for a, b in zip(times, times[2:], strict=False)) > 0.8
         assert server.recipients[0] != server.recipients[1]
         assert {mail.partition("@")[2] for mail in server.recipients[:2]} == {
             "d0.example.org",

@@ -215,7 +215,7 @@ def test_pace_is_kept_within_five_percent_and_a_restart_neither_bursts_nor_loses
             pace = (len(part) - 1) / (part[-1].at - part[0].at)
             assert pace <= 20 * 1.05  # the limit is a promise, whatever the machine does
         times = [one.at for one in server.record]
-        assert min(b - a for a, b in zip(times, times[20:], strict=False)) > 0.9, "no burst in any 21 mails"
+        assert min(b - a for a, b in zip(times, times[20:], strict=False)) > 0.8, "no burst in any 21 mails"
 
 
 @pytest.mark.parametrize("after", [0.15, 0.5, 0.85])
