@@ -28,15 +28,13 @@ if TYPE_CHECKING:
     from outreach.contacts import ContactList
     from outreach.ledger import Ledger, Mailing
     from outreach.letters import Letter
-    from outreach.mailing import Changes
-    from outreach.model import Contact
     from outreach.plan import Plan
     from outreach.settings import Settings
 
 _SECTIONS = {
     "Start here": ("init", "rehearse", "preview", "send", "report"),
-    "Look first": ("contacts", "plan", "settings"),
-    "While it runs": ("status", "suppress"),
+    "Look first": ("contacts", "letters", "plan", "settings"),
+    "While it runs": ("status", "cancel", "suppress"),
 }
 _MANY = 5_000  # letters; rendering more takes seconds, so say what goes on
 _EXAMPLES = """\
@@ -185,12 +183,12 @@ def _main(arguments: Sequence[str]) -> int:
 
 
 def _pick_letter(settings: Settings, given: str | None, templates: Path | None = None) -> tuple[Path, str]:
-    from outreach import letters
+    from outreach import sources
 
     folder = templates or settings.templates
     if name := given or settings.letter:
         return folder, name
-    names = letters.names(folder)
+    names = sources.names(folder)
     if len(names) == 1:
         return folder, names[0]
     if not names:
@@ -202,7 +200,7 @@ def _read(
     settings: Settings, letter: str | None, files: Sequence[Path], shipped_too: bool = False
 ) -> tuple[ContactList, Letter]:
     """Read list and letter; with `shipped_too` the shipped ones stand in for missing ones."""
-    from outreach import contacts, letters, project
+    from outreach import contacts, project
 
     paths = list(files) or [settings.contacts]
     templates = settings.templates
@@ -219,8 +217,7 @@ def _read(
     except OutreachError as error:
         problems.append(error)
     try:
-        sources = letters.read_sources(folder, name, project.shipped("templates"))
-        text = letters.Letter(name, sources, settings.language)
+        text = project.open_letter(settings, folder, name, paths)
     except OutreachError as error:
         problems.append(error)
     if len(problems) == 2:  # show both at once
@@ -361,6 +358,100 @@ def contacts_check(app: App, file: Path | None, encoding: str | None, as_json: b
     return Exit.SOME_FAILED if people.rejected else Exit.OK
 
 
+@cli.group()
+def letters() -> None:
+    """Write letters and check their translations.
+
+    \b
+    Example: outreach letters check
+    """
+
+
+@letters.command("new")
+@click.argument("name")
+@click.pass_obj
+def letters_new(app: App, name: str) -> None:
+    """Begin a new letter: one file with comments that explain it.
+
+    \b
+    Example: outreach letters new spring-appeal
+    """
+    from outreach import drafts
+
+    settings = app.settings()
+    path = drafts.new(settings.templates, name, settings.language)
+    app.console.say(f"wrote {path}")
+    app.console.next_step(f"write it, then outreach preview {name}")
+
+
+@letters.command("add")
+@click.argument("tag", metavar="LANG[.AUDIENCE]")
+@_letter_argument
+@click.pass_obj
+def letters_add(app: App, tag: str, letter: str | None) -> None:
+    """Copy the source for a translator, with the line that says which version it is.
+
+    \b
+    Example: outreach letters add it.party
+
+    As long as the copy says what the source says, `send` counts it as missing.
+    """
+    from outreach import drafts, project
+
+    settings = app.settings()
+    folder, name = _pick_letter(settings, letter)
+    written, first = drafts.add(folder, name, project.shipped("templates"), tag, settings.language)
+    for path in written:
+        app.console.say(f"wrote {path}, to be translated from {first.language}")
+    app.console.next_step(f"translate, then outreach letters check {name}")
+
+
+@letters.command("mark-current")
+@click.argument("file", type=click.Path())
+@click.pass_obj
+def letters_mark_current(app: App, file: str) -> None:
+    """Say that a translation is up to date with its source.
+
+    \b
+    Example: outreach letters mark-current solidarity/de.md
+    """
+    from outreach import drafts, project
+
+    settings = app.settings()
+    path, value = drafts.mark_current(
+        settings.templates, project.shipped("templates"), file, settings.language
+    )
+    app.console.say(f"{path}: Source: {value}")
+    app.console.next_step("outreach letters check")
+
+
+@letters.command("check")
+@_letter_argument
+@_contacts_option
+@_json_option
+@click.pass_obj
+def letters_check(app: App, letter: str | None, files: tuple[Path, ...], as_json: bool) -> int:
+    """Show which audience has which language, and everything that is wrong.
+
+    \b
+    Example: outreach letters check --contacts contacts.csv
+
+    With a list, only what this list needs must be there. Exit code 65 when something is missing, out of
+    date or wrong.
+    """
+    from outreach import proofs, screens
+
+    settings = app.settings()
+    folder, name = _pick_letter(settings, letter)
+    document = proofs.document(settings, folder, name, files)
+    if as_json:
+        _dump(document)
+    else:
+        screens.letters(app.console, document)
+        app.console.next_step("outreach preview" if not document["problems"] else "the lines above")
+    return Exit.DATA if document["problems"] else Exit.OK
+
+
 @cli.command()
 @_letter_argument
 @_contacts_option
@@ -422,7 +513,7 @@ def preview(
         if form == "eml":
             app.console.out(story.eml(plan, contact, now).decode("utf-8"), newline=False)
         elif form == "html":
-            app.console.out(story.render(plan, contact).html)
+            app.console.out(story.as_html(plan, contact))
         else:
             app.console.out(story.as_text(plan, contact, now), newline=False)
         if number + 1 < len(chosen):
@@ -451,14 +542,14 @@ def plan(
     \b
     Example: outreach plan --only country=DE
     """
-    from outreach import mailing, screens
+    from outreach import asking, mailing, screens
     from outreach import plan as story
 
     settings = app.settings()
     people, text = _read(settings, letter, files)
     with _existing_ledger(settings) as ledger:
         made = _plan(app, settings, people, text, ledger, name)
-        _say_vanished(app, mailing.compare(made, ledger))
+        asking.say_vanished(app.console, mailing.compare(made, ledger))
         document = story.document(made, settings, ledger, only, excepted, None, time.time())
     if as_json:
         _dump(document)
@@ -495,7 +586,8 @@ def rehearse(app: App, letter: str | None, files: tuple[Path, ...], folder: Path
         acted = rehearsal.settings_for(settings, folder, port)
         made = _plan(app, acted, people, text, ledger)
         story.refuse_nothing(made)
-        server = mailing.check_account(made, acted)
+        _say_gaps(app, made)
+        server = mailing.check_account([one.contact.email for one in made.items], acted)
         running = mailing.record(made, mailing.compare(made, ledger), True, ledger, time.time())
         app.console.say(
             f"Rehearsing {len(made.items)} letters into {folder / 'inbox'}; nothing leaves this machine."
@@ -563,6 +655,11 @@ def settings(app: App, as_json: bool) -> None:
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N letters in this run.")
 @click.option("--dry-run", is_flag=True, help="Show the plan, send nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--approved", metavar="FINGERPRINT", help="Do not ask, if the plan is the one with this fingerprint."
+)
+@click.option("--test-to", metavar="ADDRESS", help="Only send test mails, to this address of your own.")
+@click.option("--to", metavar="EMAIL", help="With --test-to: the letter of this contact.")
 @click.option("--rate", metavar="R", help="Limits, like '100/hour, 400/day' or unlimited.")
 @click.option("--rate-per-domain", metavar="R", help="Limits per recipient mail domain.")
 @click.option("--connections", type=int, metavar="N", help="Connections at once.")
@@ -570,7 +667,10 @@ def settings(app: App, as_json: bool) -> None:
     "--wait/--no-wait", default=True, help="Stay until all is done, or end when nothing is due now."
 )
 @click.option("--add-new", is_flag=True, help="Contacts added to the list since join the mailing.")
+@click.option("--revise", is_flag=True, help="Those who have not got it yet get the letter as it is now.")
 @click.option("--again", is_flag=True, help="Also to those who have this letter by another mailing.")
+@click.option("--allow-fallback", is_flag=True, help="Send where a language or a special ask is missing.")
+@click.option("--allow-stale", is_flag=True, help="Send translations whose source changed since.")
 @_json_option
 @click.pass_obj
 def send(
@@ -583,12 +683,18 @@ def send(
     limit: int | None,
     dry_run: bool,
     yes: bool,
+    approved: str | None,
+    test_to: str | None,
+    to: str | None,
     rate: str | None,
     rate_per_domain: str | None,
     connections: int | None,
     wait: bool,
     add_new: bool,
+    revise: bool,
     again: bool,
+    allow_fallback: bool,
+    allow_stale: bool,
     as_json: bool,
 ) -> int:
     """Send a mailing, or continue it. Whoever has the letter never gets it again.
@@ -596,7 +702,7 @@ def send(
     \b
     Example: outreach send --limit 10
     """
-    from outreach import delivery, mailing, report, screens
+    from outreach import asking, delivery, mailing, report, screens
     from outreach import plan as story
     from outreach.ledger import Ledger
 
@@ -605,28 +711,39 @@ def send(
         RATE_PER_DOMAIN=rate_per_domain,
         CONNECTIONS=None if connections is None else str(connections),
     )
+    test_address = _test_address(test_to, to)
     people, text = _read(settings, letter, files)
     with _existing_ledger(settings) as existing:
-        made = _plan(app, settings, people, text, existing, name, again)
+        made = _plan(app, settings, people, text, existing, name, again or test_to is not None)
         changes = mailing.compare(made, existing)
+        chosen = mailing.chooser(made, changes, only, excepted)
+        if test_address is not None:
+            server = mailing.check_account([test_address], settings)
+            consent = asking.Consent(app.console, settings, made, changes, server)
+            asking.test(consent, test_address, to, chosen)
+            return Exit.OK
         if not changes.open:
             story.refuse_nothing(made)
-        chosen = mailing.chooser(made, changes, only, excepted)
+        if not dry_run:
+            server = mailing.check_account([item.contact.email for item in made.items], settings)
+        mailing.refuse_changes(made, changes, existing, revise)
+        asking.say_vanished(app.console, changes)
         if dry_run:
-            mailing.refuse_changes(made, changes)
-            _say_vanished(app, changes)
+            joining = mailing.joining(made, changes, True, revise)
+            story.refuse_gaps(text, joining, allow_fallback, allow_stale)
             document = story.document(made, settings, existing, only, excepted, limit, time.time())
             if as_json:
                 _dump(document)
             else:
                 screens.plan(app.console, document, settings)
             return Exit.OK
-        server = mailing.check_account(made, settings)
-        mailing.refuse_changes(made, changes)
-        add_new, count = _consent(app, settings, made, changes, chosen, limit, yes, add_new, existing)
-    password = _password(app, settings) if count else None
+        consent = asking.Consent(app.console, settings, made, changes, server, yes, approved, add_new, revise)
+        joins = consent.joins()
+        story.refuse_gaps(text, mailing.joining(made, changes, joins, revise), allow_fallback, allow_stale)
+        count = consent.ask(chosen, limit, joins, existing)
+    password = consent.password() if count else None
     with Ledger(settings.ledger, create=True) as ledger:
-        running = mailing.record(made, changes, add_new, ledger, time.time())
+        running = mailing.record(made, changes, joins, ledger, time.time(), revise)
         selected = [one.id for one in mailing.select(ledger, running, chosen, limit)]
         with app.console.progress() as observe:
             orders = mailing.orders(settings, server, password, wait=wait)
@@ -641,76 +758,58 @@ def send(
     return mailing.exit_code(result)
 
 
-def _say_vanished(app: App, changes: Changes) -> None:
-    for one in changes.vanished[:10]:
-        app.console.say(f"no longer in the list, still to be sent: {one.contact.email}")
-    if len(changes.vanished) > 10:
-        app.console.say(f"… and {len(changes.vanished) - 10} more that are no longer in the list")
+def _test_address(test_to: str | None, to: str | None) -> str | None:
+    """Check the options of a test mail."""
+    from outreach import address
+
+    if test_to is None:
+        if to is not None:
+            raise UsageError(
+                "--to goes with --test-to", "outreach preview --to shows a letter without sending it"
+            )
+        return None
+    try:
+        return address.parse(test_to)
+    except address.AddressError as error:
+        raise UsageError(f"--test-to {test_to}: {error}", "write an address of your own") from None
 
 
-def _consent(
-    app: App,
-    settings: Settings,
-    made: Plan,
-    changes: Changes,
-    chosen: Callable[[Contact], bool],
-    limit: int | None,
-    yes: bool,
-    add_new: bool,
-    ledger: Ledger | None,
-) -> tuple[bool, int]:
-    """Ask once, or refuse without a terminal; return whether new contacts join, and how many letters go."""
+def _say_gaps(app: App, made: Plan) -> None:
+    """Say what a rehearsal passes over and `send` would refuse."""
+    from outreach import asking
+    from outreach import plan as story
+
+    try:
+        story.refuse_gaps(made.letter, made.items, False, False)
+    except LetterError as error:
+        app.console.say(f"{error.message}; `outreach send` will refuse this:")
+        asking.say_problems(app.console, error.problems)
+
+
+@cli.command()
+@click.option("--mailing", "name", metavar="MAILING", help="Of this mailing. Default: the newest")
+@click.option("--all", "everybody", is_flag=True, help="All that has not left yet.")
+@click.argument("addresses", nargs=-1, metavar="[ADDRESS…]")
+@click.pass_obj
+def cancel(app: App, name: str | None, everybody: bool, addresses: tuple[str, ...]) -> None:
+    """Stop letters that have not left yet, for good.
+
+    \b
+    Example: outreach cancel ann@party.example
+    """
     from outreach import mailing
+    from outreach.ledger import Ledger
 
-    console = app.console
-    _say_vanished(app, changes)
-    joins = add_new or changes.mailing is None
-    if changes.new and not joins:
-        if yes or not console.interactive:
-            some = ", ".join(item.contact.email for item in changes.new[:3])
-            console.say(f"{len(changes.new)} new in the list are left out ({some}); --add-new adds them")
-        else:
-            joins = console.ask(f"Add {len(changes.new)} new contacts to the mailing {made.name}? [y/N]") in (
-                "y",
-                "yes",
-            )
-    question = mailing.question(made, changes, chosen, limit, joins, settings, ledger, time.time())
-    if question.count == 0 or yes:
-        return joins, question.count
-    if not console.interactive:
-        raise UsageError("there is no terminal to ask on", "say --yes to send, or --dry-run to look")
-    while True:
-        answer = console.ask(question.text)
-        if answer in question.accepted:
-            return joins, question.count
-        if answer == "p":
-            _preview_here(app, made)
-            continue
-        raise UsageError("nothing was sent", "outreach preview, outreach rehearse")
-
-
-def _preview_here(app: App, made: Plan) -> None:
-    import datetime
-
-    from outreach import preview as story
-
-    now = datetime.datetime.now(datetime.UTC)
-    for contact in story.choose(made, None, None, None, False):
-        app.console.say(story.as_text(made, contact, now) + "\n" + "─" * 72)
-
-
-def _password(app: App, settings: Settings) -> str | None:
-    from outreach.errors import SettingsError
-
-    password = settings.password()
-    if password is None and settings.user:
-        if not app.console.interactive:
-            raise SettingsError(
-                f"there is no password for {settings.user}",
-                "set OUTREACH_SMTP_PASSWORD_COMMAND or OUTREACH_SMTP_PASSWORD in .env",
-            )
-        password = str(click.prompt(f"Password for {settings.user}", hide_input=True, err=True))
-    return password
+    if everybody == bool(addresses):
+        raise UsageError("cancel whom?", "name addresses, or say --all")
+    with Ledger(app.settings().ledger) as ledger:
+        found = _find_mailing(ledger, name)
+    with Ledger(app.settings().ledger, create=True) as ledger:
+        done, left = mailing.cancel(ledger, found, addresses, everybody, time.time())
+    for words in left:
+        app.console.say(f"not cancelled: {words}")
+    app.console.out(f"{found.name}: {done} cancelled")
+    app.console.next_step("outreach status")
 
 
 @cli.group()

@@ -29,6 +29,10 @@ _HEADER_NAMES = {
     "organization": "organisation",
     "org": "organisation",
     "lang": "language",
+    "first_name": "given_name",
+    "forename": "given_name",
+    "last_name": "family_name",
+    "surname": "family_name",
 }
 _GENDERS = {
     **dict.fromkeys(("f", "female", "woman", "w", "ms", "mrs"), "f"),
@@ -299,11 +303,13 @@ class _Row:
             return None
         standard = {name: cells.get(name, "") for name in CONTACT_COLUMNS}
         standard["email"] = mails[0]
-        standard["language"] = self.known("language", cells, languages.normalise)
+        standard["language"] = self.known("language", cells, languages.normalise_readers)
         standard["country"] = self.known("country", cells, languages.country_code)
         standard["gender"] = self.known("gender", cells, lambda text: _GENDERS.get(text.lower().rstrip(".")))
         standard["audience"] = "-".join(standard["audience"].lower().split())
         fields = {name: text for name, text in cells.items() if name not in CONTACT_COLUMNS}
+        parts = (fields.get("given_name", ""), fields.get("family_name", ""))
+        standard["name"] = standard["name"] or " ".join(part for part in parts if part)
         return Contact(
             **standard, fields=fields, alternates=tuple(mails[1:]), line=self.line, file=self.result.file
         )
@@ -315,6 +321,7 @@ class _Row:
         kept = "".join(
             char for char in text if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cs")
         ).strip()
+        kept = languages.without_controls(kept)
         if len(kept) != len(text.strip()):
             self.say("repaired", column, "", "control characters were taken out")
         return kept

@@ -25,7 +25,7 @@ from outreach import address, message, retry, throttle
 from outreach.agenda import Agenda
 from outreach.connection import Opened, Opening
 from outreach.errors import Exit, OutreachError, ServerError, StoppedError
-from outreach.ledger import Delivery, Ledger, Mailing
+from outreach.ledger import Delivery, Frozen, Ledger, Mailing
 from outreach.letters import Letter
 from outreach.model import OPEN_STATES, Limit, Outcome, Rendered, Scope, Server, State, Verdict
 from outreach.smtp import BodyWanted, Closed, Event, Finished, Phase, Session
@@ -438,15 +438,20 @@ class _Loop:
             with self.ledger.transaction():
                 self._settle(link, refusal)
             return
-        sender = self.frozen[one.version_id].sender
+        sender = self._version(one).sender
         link.session.begin(address.wire(sender.address), address.wire(one.contact.email), data, smtputf8)
         link.mails += 1
 
+    def _version(self, one: Delivery) -> Frozen:
+        if one.version_id not in self.frozen:  # revised by another process since this run began
+            self.frozen = self.ledger.versions(self.mailing)
+        return self.frozen[one.version_id]
+
     def _message(self, one: Delivery) -> bytes:
-        frozen = self.frozen[one.version_id]
+        frozen = self._version(one)
         letter = self.letters.get(one.version_id)
         if letter is None:
-            letter = Letter(self.mailing.letter, frozen.sources, frozen.language)
+            letter = Letter(self.mailing.letter, frozen.sources, frozen.language, frozen.files.__getitem__)
             self.letters[one.version_id] = letter
         rendered: Rendered = letter.render(one.contact, frozen.sender, frozen.reply_to, self.today)
         digest = message.content_hash(rendered, frozen.sender, frozen.reply_to, frozen.unsubscribe)

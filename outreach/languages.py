@@ -1,23 +1,32 @@
-"""Languages of readers: tags, the chain of fallbacks, countries, text direction.
+"""Languages of readers: tags, the chain of fallbacks, countries, dates and numbers, text direction.
 
-Tags are BCP 47. A contact's chain is: its own language, then less specific forms of it (RFC 4647 §3.4),
-then the official languages of its country by number of speakers (CLDR, through babel), then the
-default of the mailing. Pure. Known limit: related languages (gsw → de) are not tried yet.
+Tags are BCP 47. A contact's chain is: its own language, then less specific forms of it (RFC 4647 §3.4) and
+those a reader of it reads as well (CLDR language matching, through langcodes), then the official languages
+of its country by number of speakers (CLDR, through babel), then the default of the mailing. Pure.
+Known limit: two languages at most for one reader (`fr+nl`).
 """
 
 from __future__ import annotations
 
+import datetime
 import re
+import unicodedata
+from dataclasses import dataclass
 from functools import cache
 
 from babel import Locale, UnknownLocaleError
 from babel.core import get_global
+from babel.dates import format_date
 from babel.languages import get_official_languages
+from babel.numbers import format_decimal
 
 # Names of countries are understood in these languages; codes always.
 _NAME_LANGUAGES = ("en", "fr", "de", "es", "it", "pt", "ru", "ar", "el", "tr")
 _TAG = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 _NO_COUNTRIES = ("EU", "EZ", "QO", "UN", "XA", "XB", "ZZ")  # codes of CLDR that are none
+# CLDR distance up to which a reader of one language is served by another: pt-PT for pt-BR (5), de for
+# gsw (8). Above it stand pairs that offend: sr-Latn for hr (9), es for ca (20), ru for uk (24).
+_NEAR = 8
 _ALIASES = {"uk": "GB", "usa": "US", "holland": "NL", "turkey": "TR", "czech republic": "CZ", "el": "GR"}
 
 
@@ -88,10 +97,141 @@ def direction(tag: str) -> str:
     return str(known.text_direction) if known else "ltr"
 
 
+def date(day: datetime.date, language: str, form: str = "long") -> str:
+    """Write a day out in a language; `form` is one of CLDR's full, long, medium, short."""
+    return str(format_date(day, form, locale=locale(language) or "en"))
+
+
+def number(value: float, language: str) -> str:
+    """Write a number with the separators of a language: 12,500 or 12.500."""
+    return str(format_decimal(value, locale=locale(language) or "en"))
+
+
+# The chain of fallbacks ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One language to try for a reader, and why."""
+
+    tag: str
+    why: str
+
+
+def split(language: str) -> list[str]:
+    """Return the languages of one reader: `fr+nl` is two of them."""
+    return language.split("+")
+
+
 @cache
-def chain(language: str, country: str, default: str) -> tuple[str, ...]:
-    """Return the languages to try for a contact, best first, each once."""
-    tags = truncations(language) if language else []
+def normalise_readers(text: str) -> str | None:
+    """Return a reader's language or two (`fr+nl`) in their usual spelling, or None when one is unknown."""
+    tags = [normalise(part) for part in text.split("+")]
+    if None in tags or len(tags) > 2:
+        return None
+    return "+".join(dict.fromkeys(tag for tag in tags if tag))
+
+
+@cache
+def official(country: str) -> tuple[str, ...]:
+    """Return the languages of a country by number of speakers.
+
+    CLDR's official ones, and the most spoken one where it is official only in fact (US, MX, NZ: en, es, en).
+    """
+    by_law = get_official_languages(country)
+    in_fact = get_official_languages(country, de_facto=True)
+    first = in_fact[:1] if in_fact[:1] != by_law[:1] else ()
+    return tuple(dict.fromkeys(tag.replace("_", "-") for tag in (*first, *by_law)))
+
+
+@cache
+def chain(language: str, country: str, default: str, available: tuple[str, ...] = ()) -> tuple[Step, ...]:
+    """Return the languages to try for a reader of one language, best first, each once.
+
+    `available` are those a letter is written in; the near ones among them join behind each language.
+    """
+    stages = [(language, "the contact's language")] if language else []
     if country:
-        tags += [tag.replace("_", "-") for tag in get_official_languages(country)]
-    return tuple(dict.fromkeys(tags + truncations(default)))
+        where = country_name(country, "en")
+        stages += [(tag, f"a language of {where}") for tag in official(country)]
+    stages.append((default, "the mailing's default"))
+    found: dict[str, Step] = {}
+    for tag, why in stages:
+        for shorter in truncations(tag):
+            if shorter == tag:
+                found.setdefault(tag, Step(tag, why))
+            elif _distance(tag, shorter) <= _NEAR:  # zh is not what a reader of zh-TW reads
+                found.setdefault(shorter, Step(shorter, f"the general form of {tag}"))
+        for near in _near(tag, available):
+            found.setdefault(near, Step(near, f"near to {tag}"))
+    return tuple(found.values())
+
+
+@cache
+def _near(tag: str, available: tuple[str, ...]) -> tuple[str, ...]:
+    distances = ((_distance(tag, other), other) for other in available if other != tag)
+    return tuple(other for distance, other in sorted(distances) if distance <= _NEAR)
+
+
+@cache
+def _distance(tag: str, other: str) -> int:
+    from langcodes import tag_distance
+
+    return tag_distance(tag, other)
+
+
+@cache
+def same(tag: str, other: str) -> bool:
+    """Tell whether two tags are one language in one script: pt-BR and pt, nb and no, but not gsw and de."""
+    from langcodes import Language
+
+    one, two = (Language.get(text).maximize() for text in (tag, other))
+    return (one.language, one.script) == (two.language, two.script) or _distance(tag, other) <= 1
+
+
+# Text that runs both ways --------------------------------------------------------------------------
+
+FIRST_STRONG_ISOLATE, POP_ISOLATE = "\u2068", "\u2069"
+# Embeddings, overrides and isolates (UAX #9): left open in a name, they turn the rest of a line around.
+_CONTROLS = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])
+_STRONG = {"ltr": ("R", "AL"), "rtl": ("L",)}
+
+
+class Isolated(str):
+    """A text that shows parts of the other direction in isolates (UAX #9 §2.4.2).
+
+    It is its plain self when compared, tested or put into an address; `shown` is what a reader gets.
+    """
+
+    __slots__ = ("shown",)
+    shown: str
+
+    def __new__(cls, plain: str, shown: str) -> Isolated:
+        """Make one from the plain text and the shown one."""
+        made = super().__new__(cls, plain)
+        made.shown = shown
+        return made
+
+    def splitlines(self, keepends: bool = False) -> list[str]:
+        """Return the lines, each still shown in isolates."""
+        plain, shown = super().splitlines(keepends), self.shown.splitlines(keepends)
+        return [Isolated(*pair) for pair in zip(plain, shown, strict=True)]
+
+
+def without_controls(text: str) -> str:
+    """Take out the characters that turn the direction of text around."""
+    return text if text.isascii() else text.translate(_CONTROLS)
+
+
+def isolate(text: str, around: str) -> str:
+    """Return a value so that it keeps its order inside text that runs `around` (ltr or rtl)."""
+    if around == "ltr" and text.isascii():
+        return text
+    if any(unicodedata.bidirectional(char) in _STRONG[around] for char in text):
+        return Isolated(text, f"{FIRST_STRONG_ISOLATE}{text}{POP_ISOLATE}")
+    return text
+
+
+def shown(text: str) -> str:
+    """Return a text as a reader gets it."""
+    return text.shown if isinstance(text, Isolated) else text

@@ -10,6 +10,7 @@ Known limits: SQLite only; no migrations before the first release.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -148,6 +149,7 @@ class Frozen:
     sender: Identity
     reply_to: Identity
     unsubscribe: str
+    files: Mapping[str, bytes]  # that travel with the letter
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,21 +353,26 @@ class Ledger:
         mailing: Mailing,
         fingerprint: str,
         sources: Mapping[str, str],
+        files: Mapping[str, bytes],
         language: str,
         sender: Identity,
         reply_to: Identity,
         unsubscribe: str,
         now: float,
     ) -> int:
-        """Freeze what messages are made of; return the version's number."""
+        """Freeze what messages are made of; return the version's number. The same again is kept once."""
         frozen = {
             "sources": dict(sources),
+            "files": {name: base64.b64encode(data).decode() for name, data in files.items()},
             "language": language,
             "sender": asdict(sender),
             "reply_to": asdict(reply_to),
             "unsubscribe": unsubscribe,
         }
-        data = zlib.compress(json.dumps(frozen).encode())
+        data = zlib.compress(json.dumps(frozen).encode(), 1 if files else -1)
+        same = sa.select(_version.c.id).where(_version.c.mailing_id == mailing.id, _version.c.frozen == data)
+        if (known := self._execute(same).scalar()) is not None:
+            return int(known)
         values = {"mailing_id": mailing.id, "fingerprint": fingerprint, "frozen": data, "created_at": now}
         (number,) = self._execute(sa.insert(_version).values(**values)).inserted_primary_key or (0,)
         return int(number)
@@ -384,8 +391,14 @@ class Ledger:
                 Identity(**data["sender"]),
                 Identity(**data["reply_to"]),
                 data["unsubscribe"],
+                {name: base64.b64decode(text) for name, text in data.get("files", {}).items()},
             )
         return versions
+
+    def fingerprints(self, mailing: Mailing) -> set[str]:
+        """Return the fingerprints under which deliveries of a mailing were planned."""
+        query = sa.select(_version.c.fingerprint).where(_version.c.mailing_id == mailing.id)
+        return {row.fingerprint for row in self._execute(query)}
 
     # Deliveries ------------------------------------------------------------------------------
 
@@ -407,6 +420,42 @@ class Ledger:
         ]
         if rows:
             self._execute(sa.insert(_delivery), rows)
+
+    def revise(self, mailing: Mailing, version: int, new: Iterable[NewDelivery]) -> int:
+        """Give deliveries that are still open, and that nobody is sending, another version; count them."""
+        done = 0
+        for one in new:
+            change = sa.update(_delivery).where(
+                _delivery.c.mailing_id == mailing.id,
+                _delivery.c.address == address.key(one.contact.email),
+                _delivery.c.state.in_([state.value for state in OPEN_STATES]),
+                _delivery.c.lease.is_(None),
+            )
+            values = {
+                "version_id": version,
+                "contact": _contact_to_json(one.contact),
+                "language": one.language,
+                "content_hash": one.content_hash,
+            }
+            done += self._execute(change.values(**values)).rowcount
+        return done
+
+    def cancel(self, mailing: Mailing, addresses: Iterable[str] | None, now: float) -> int:
+        """Take deliveries out that have not left, by address key or (None) all; count them."""
+        where = [
+            _delivery.c.mailing_id == mailing.id,
+            _delivery.c.state.in_([state.value for state in OPEN_STATES]),
+            _delivery.c.lease.is_(None),
+        ]
+        values = {"state": State.CANCELLED.value, "reason": "cancelled by hand", "finished_at": now}
+        if addresses is None:
+            return self._execute(sa.update(_delivery).where(*where).values(**values)).rowcount
+        return sum(
+            self._execute(
+                sa.update(_delivery).where(*where, _delivery.c.address == one).values(**values)
+            ).rowcount
+            for one in addresses
+        )
 
     def add_excluded(self, mailing: Mailing, excluded: Iterable[tuple[str, str]], now: float) -> None:
         """Record who gets no letter and why, each (email, reason) once."""
@@ -517,7 +566,7 @@ class Ledger:
             self._lock = _lock_file(self._lock_path(run))
         self._run = run
         self.forget_old_slots(now)
-        return self._settle_dead_runs(now)
+        return self.settle_dead_runs(now)
 
     def end_run(self) -> None:
         """Give the lock back; leases that are left are dead from then on."""
@@ -529,7 +578,8 @@ class Ledger:
     def _lock_path(self, run: str) -> Path:
         return self.path.with_name(f"{self.path.name}.run-{run}")
 
-    def _settle_dead_runs(self, now: float) -> tuple[int, int]:
+    def settle_dead_runs(self, now: float) -> tuple[int, int]:
+        """Free the claims of runs that died; what they were handing over becomes `unknown`. Count both."""
         freed = unknown = 0
         with self.transaction():
             leases = self._execute(

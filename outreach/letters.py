@@ -1,10 +1,10 @@
 """Letters: find the template for a reader, compile it once, render it strictly.
 
-A letter is a folder of Markdown templates, `<language>[.<audience>].md`, with header lines. It is read
-into plain texts first (`read_sources`), so that a mailing can freeze them in the ledger and render the
-same letter later (`Letter(sources)`). Everything that can be wrong is found before anything is rendered:
-syntax, unknown variables, text or blocks that would be lost in a child file, all with file and line.
-Contact fields are data: never compiled, escaped in HTML. Known limits: no attachments, no images.
+Takes the texts of a letter's files (sources.py), so that the same letter can be rendered from the ledger
+later. Everything that can be wrong is found before anything is rendered: syntax, unknown variables, text or
+blocks that would be lost in a child file, missing greetings and files, all with file and line. Contact
+fields are data: never compiled, escaped in HTML, isolated where they run the other way.
+Raises LetterError. A reader of two languages (`fr+nl`) gets both in one mail.
 """
 
 from __future__ import annotations
@@ -13,76 +13,77 @@ import contextlib
 import datetime
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import quote
 
 import css_inline
-from babel.dates import format_date
-from jinja2 import DictLoader, StrictUndefined, Template, TemplateSyntaxError, meta, nodes
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.utils import Namespace
+from jinja2 import Template, TemplateSyntaxError, meta, nodes
 from markupsafe import Markup
 
-from outreach import languages, markdown, salutations
+from outreach import attachments, languages, markdown, remote, salutations, sources
+from outreach.attachments import AttachmentError, Load
 from outreach.errors import LetterError, Problem
-from outreach.model import LETTER_VARIABLES, Contact, Identity, Rendered
+from outreach.languages import Step
+from outreach.model import LETTER_VARIABLES, Attachment, Contact, Identity, Rendered
+from outreach.sandbox import Environment
+from outreach.sources import LAYOUT, TemplateFile
 
-_FILE_NAME = re.compile(r"([A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*)(?:\.([\w-]+))?\.md")
-_HEADER = re.compile(r"([A-Za-z][A-Za-z-]*):[ \t]*(.*)")
 _BLOCK = re.compile(r"\{%-?\s*block\s+(\w+)")
-_SAFE_SCHEMES = ("http", "https", "mailto", "tel")
-LAYOUT = "_layout.html"
-
-
-@dataclass(frozen=True, slots=True)
-class TemplateFile:
-    """One file of a letter, taken apart."""
-
-    file: str
-    language: str
-    audience: str
-    subject: str | None
-    subject_line: int
-    body: str
-    body_line: int  # line of the file where the body starts
-    parent: str = ""
+_BETWEEN = "\n\n* * *\n\n"  # two languages in plain text
+_FIELD_CONTROLS: dict[int, int | None] = {
+    number: None for number in (*range(32), *range(127, 160)) if chr(number) not in "\t\n"
+}
+_FIELD_CONTROLS |= dict.fromkeys(range(0xD800, 0xE000), 0xFFFD)  # half a character
+_NOT_IN_SUBJECTS = (nodes.Extends, nodes.Block)
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Which file a contact gets, and what it would have had to be for a complete one."""
+    """Which file a reader of one language gets, by which way, and what is wrong with that."""
 
     file: TemplateFile
     wanted_language: str
-    complete: bool
+    steps: tuple[Step, ...]  # tried one after the other; the last one had the file
+    complete: bool  # the reader's own language, and the ask the source has for the audience
+    stale: TemplateFile | None = None  # the file among this one and those it extends that is out of date
 
 
-class Environment(ImmutableSandboxedEnvironment):
-    """Strict and sandboxed: an unknown name is an error, a template cannot reach Python."""
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which files a contact gets: one, or two for a reader of two languages."""
 
-    def __init__(self, sources: Mapping[str, str], autoescape: bool) -> None:
-        super().__init__(
-            loader=DictLoader(sources),
-            autoescape=autoescape,
-            undefined=StrictUndefined,
-            keep_trailing_newline=True,
+    parts: tuple[Found, ...]
+    wanted_language: str
+
+    @property
+    def language(self) -> str:
+        """The language of the letter: `fr`, or `fr+nl`."""
+        return "+".join(one.file.language for one in self.parts)
+
+    @property
+    def file(self) -> str:
+        """The names of the files."""
+        return "+".join(one.file.file for one in self.parts)
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether nothing falls back."""
+        return all(one.complete for one in self.parts) and len(self.parts) == len(
+            languages.split(self.wanted_language)
         )
-        self.filters |= {"link": link, "urlpart": lambda value: quote(str(value), safe="@")}
-        self.globals["_counter"] = Namespace  # numbers the items of a list in plain text
-        del self.filters["safe"]  # a contact's field is never markup
-        del self.filters["random"], self.globals["lipsum"]  # a letter is the same each time it is rendered
 
 
-_NOT_IN_SUBJECTS = (
-    nodes.Extends,
-    nodes.Block,
-    nodes.Include,
-    nodes.Import,
-    nodes.FromImport,
-    nodes.Macro,
-    nodes.CallBlock,
-)
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A letter in one language, before it is put into its frame."""
+
+    subject: str
+    text: str
+    content: Markup
+    footer: str
+    language: str
+    direction: str
+    attachments: tuple[Attachment, ...]
 
 
 def _names_used(tree: nodes.Template, names: set[str]) -> Iterator[tuple[str, int]]:
@@ -112,7 +113,7 @@ def _names_set(body: list[nodes.Node]) -> set[str]:
     return {
         target.name
         for node in body
-        if isinstance(node, nodes.Assign)
+        if isinstance(node, nodes.Assign | nodes.AssignBlock)
         for target in node.find_all(nodes.Name)
         if target.ctx == "store"
     }
@@ -122,72 +123,33 @@ def _targets(target: nodes.Node) -> list[nodes.Name]:
     return [target] if isinstance(target, nodes.Name) else list(target.find_all(nodes.Name))
 
 
-def link(value: object) -> str:
-    """Return an address that is harmless as a link (Jinja filter); raises ValueError for javascript: etc."""
-    text = str(value).strip()
-    if not text:
-        raise ValueError("a link would be empty; write {% if … %} around it")
-    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):", text)
-    if not scheme or scheme[1].lower() not in _SAFE_SCHEMES:
-        raise ValueError(f"{text[:60]!r} is no link; it must begin with https:// or mailto:")
-    return re.sub(r"[\s<>\"']", lambda found: f"%{ord(found[0]):02X}", text)
-
-
-def names(templates: Path) -> list[str]:
-    """Return the letters in a templates folder: its sub-folders that hold Markdown files."""
-    if not templates.is_dir():
-        return []
-    return sorted(
-        folder.name
-        for folder in templates.iterdir()
-        if folder.is_dir() and folder.name[0] not in "._" and any(folder.glob("*.md"))
-    )
-
-
-def read_sources(templates: Path, letter: str, shipped: Path) -> dict[str, str]:
-    """Read every file a letter depends on, by its path inside the templates folder.
-
-    Layout and language files that the project does not have are the shipped ones.
-    Raises LetterError when the letter is not there or a file cannot be read.
-    """
-    folder = templates / letter
-    if not letter or letter[0] in "._" or Path(letter).name != letter or not folder.is_dir():
-        known = ", ".join(names(templates)) or "none"
-        raise LetterError(f"there is no letter {letter!r} in {templates}", f"letters there: {known}")
-    files = {f"{letter}/{path.name}": path for path in sorted(folder.glob("*.md"))}
-    for base in (templates, shipped):
-        for path in (base / LAYOUT, *sorted((base / "_languages").glob("*.toml"))):
-            if path.is_file():
-                files.setdefault(path.relative_to(base).as_posix(), path)
-    sources: dict[str, str] = {}
-    problems: list[Problem] = []
-    for name, path in files.items():
-        try:
-            sources[name] = path.read_text(encoding="utf-8-sig").replace("\r\n", "\n")
-        except UnicodeDecodeError as error:
-            problems.append(Problem(str(path), None, f"is not UTF-8: {error.reason}", "save it as UTF-8"))
-        except OSError as error:
-            problems.append(Problem(str(path), None, f"cannot be read: {error.strerror}"))
-    if problems:
-        raise LetterError(f"the letter {letter} cannot be read", problems=problems)
-    return sources
-
-
 class Letter:
     """A compiled letter: finds and renders for any contact."""
 
-    def __init__(self, name: str, sources: Mapping[str, str], source_language: str = "en") -> None:
-        """Compile every file. Raises LetterError with every problem of every file."""
-        self.name, self.sources, self.source_language = name, sources, source_language
+    def __init__(
+        self, name: str, texts: Mapping[str, str], source_language: str = "en", load: Load | None = None
+    ) -> None:
+        """Compile every file. Raises LetterError with every problem of every file.
+
+        `load` reads the files that travel with the letter, by their names.
+        """
+        self.name, self.sources, self.source_language = name, texts, source_language
         self.files: dict[str, TemplateFile] = {}
         self.problems: list[Problem] = []
         self.variables: dict[str, Problem] = {}  # each name a letter uses → where first
+        self.carried: dict[str, bytes] = {}  # the files that travel with the letter
+        self.stale: dict[str, TemplateFile] = {}  # file → the original that changed since
+        self.copies: dict[str, TemplateFile] = {}  # file → the original that it still says word for word
+        self._load = load
+        self._attached: dict[tuple[str, bool], Attachment] = {}
+        self._images: dict[str, list[Attachment]] = {}  # file → what it shows
+        self._choices: dict[tuple[str, str, str], Choice] = {}
         html: dict[str, str] = {}
         text: dict[str, str] = {}
-        self._parsing = Environment({}, autoescape=True)
-        for path, source in sources.items():
+        self._parsing = Environment({}, html=True)
+        for path, source in texts.items():
             if path.startswith(f"{name}/"):
-                self._read(path, source)
+                self._take_apart(path.removeprefix(f"{name}/"), source)
         if not self.files and not self.problems:
             raise LetterError(
                 f"the letter {name} has no files like {source_language}.md",
@@ -196,14 +158,15 @@ class Letter:
         for one in self.files.values():
             self._compile(one, html, text)
         self._phrases: dict[str, salutations.Phrases] = {}
-        for path, source in sources.items():
+        for path, source in texts.items():
             if path.startswith("_languages/"):
                 try:
                     self._phrases[Path(path).stem] = salutations.parse(path, source)
                 except LetterError as error:
                     self.problems += error.problems or [Problem(path, None, error.message)]
-        self._html = Environment(html, autoescape=True)
-        self._text = Environment(text, autoescape=False)
+        self._html = Environment(html, html=True)
+        self._text = Environment(text, html=False)
+        self._plain = Environment({}, html=False, isolating=False)
         self._layout = self._html.from_string(self._parse_layout())
         self._subjects: dict[str, Template] = {}
         self._inliner = css_inline.CSSInliner(
@@ -212,59 +175,22 @@ class Letter:
         self._check_files()
         if self.problems:
             raise LetterError(f"the letter {name} has problems", problems=sorted(self.problems, key=_order))
+        self._tags = tuple(self.languages)
 
     # Reading ---------------------------------------------------------------------------------
 
     def _say(self, file: str, line: int | None, text: str, suggestion: str = "") -> None:
         self.problems.append(Problem(f"{self.name}/{file}" if file else "", line, text, suggestion))
 
-    def _read(self, path: str, source: str) -> None:
-        file = path.removeprefix(f"{self.name}/")
-        found = _FILE_NAME.fullmatch(file)
-        if not found or not languages.normalise(found[1]):
-            self._say(file, None, "is not named like a letter", "name it like de.md or de.party.md")
+    def _take_apart(self, file: str, source: str) -> None:
+        one, problems = sources.take_apart(file, source)
+        for line, text, suggestion in problems:
+            self._say(file, line, text, suggestion)
+        if one is None:
             return
-        headers: dict[str, tuple[str, int]] = {}
-        lines = source.split("\n")
-        body = 0
-        for number, line in enumerate(lines, 1):
-            body = number
-            if not line.strip():
-                break
-            header = _HEADER.fullmatch(line.rstrip())
-            if not header:
-                if number == 1 and line.startswith(("{%", "{#")):
-                    body = 0  # no header lines at all: the body starts at once
-                    break
-                self._say(file, number, "is no header line", "headers, then an empty line, then the letter")
-                continue
-            name = header[1].lower()
-            if name == "attach":
-                self._say(file, number, "attachments are not supported by this version")
-            elif name not in ("subject", "source"):
-                self._say(file, number, f"unknown header {header[1]}:", "known: Subject, Source")
-            elif name in headers:
-                self._say(file, number, f"a second {header[1]}:")
-            headers[name] = (header[2], number)
-        subject, subject_line = headers.get("subject", (None, 1))
-        if subject == "":
-            self._say(file, subject_line, "the Subject is empty")
-        language, audience = languages.normalise(found[1]) or found[1], (found[2] or "").lower()
-        for other in self.files.values():
-            if (other.language, other.audience) == (language, audience):
-                self._say(file, None, f"is the same letter as {other.file}", "remove one of them")
-        text = "\n".join(lines[body:])
-        extends = re.match(r"\s*\{%-?\s*extends\s+[\"']([^\"']+)[\"']\s*-?%\}", text)
-        self.files[file] = TemplateFile(
-            file=file,
-            language=language,
-            audience=audience,
-            subject=subject,
-            subject_line=subject_line,
-            body=text,
-            body_line=body + 1,
-            parent=extends[1] if extends else "",
-        )
+        if other := sources.find(self.files.values(), one.language, one.audience):
+            self._say(file, None, f"is the same letter as {other.file}", "remove one of them")
+        self.files[file] = one
 
     def _compile(self, one: TemplateFile, html: dict[str, str], text: dict[str, str]) -> None:
         for part, offset, is_subject in (
@@ -289,14 +215,31 @@ class Letter:
                     one.file, mine.lineno + offset, "self is a word of the template language", "rename it"
                 )
         self._check_child(one, tree)
+        images: list[Attachment] = []
+
+        def image(name: str) -> str:
+            images.append(self._attach(name, inline=True))
+            return f"cid:{images[-1].cid}"
+
         try:
-            converted = markdown.convert(one.body)
+            converted = markdown.convert(one.body, image)
         except markdown.MarkdownError as error:
             self._say(one.file, error.line + one.body_line - 1, error.problem)
             return
+        self._images[one.file] = images
         html[one.file], text[one.file] = converted.html, converted.text
         if not one.body.strip():
             self._say(one.file, None, "the letter is empty")
+
+    def _attach(self, name: str, inline: bool) -> Attachment:
+        """Return a file as a part of a message, read and encoded once. Raises AttachmentError."""
+        if (name, inline) not in self._attached:
+            if name not in self.carried:
+                if self._load is None:
+                    raise AttachmentError(f"there is no file {name}")
+                self.carried[name] = self._load(name)
+            self._attached[name, inline] = attachments.make(name, self.carried[name], inline)
+        return self._attached[name, inline]
 
     def _names_inherited(self, one: TemplateFile) -> set[str]:
         """What the files above set on their top level."""
@@ -355,16 +298,58 @@ class Letter:
             self.problems.append(Problem(LAYOUT, None, f"unknown variable {name}"))
         for name in sorted({"content", "footer"} - used):
             self.problems.append(Problem(LAYOUT, None, f"does not show {{{{ {name} }}}}"))
+        self.problems += [Problem(LAYOUT, line, words) for line, words in remote.find(source)]
         return source
 
     def _check_files(self) -> None:
+        greets = self.variables.get("salutation")
         for one in self.files.values():
             if self._subject(one) is None:
                 self._say(one.file, 1, "has no Subject: line", "begin the file with Subject: …")
-            uses_greeting = self.variables.get("salutation")
-            if uses_greeting and self._phrases_for(one.language, strict=True) is None:
+            if greets and self._phrases_for(one.language, strict=True) is None:
                 tag = one.language
                 self._say(one.file, None, f"there are no greetings in {tag}", f"write _languages/{tag}.toml")
+            for name, line in one.attach:
+                try:
+                    self._attach(name, inline=False)
+                except AttachmentError as error:
+                    self._say(one.file, line, str(error))
+            with contextlib.suppress(AttachmentError):  # what is missing was said above
+                together = [*self._attachments(one), *self._all_images(one)]
+                try:
+                    attachments.refuse_size(together)
+                except AttachmentError as error:
+                    self._say(one.file, one.attach[0][1] if one.attach else None, str(error))
+            self._compare_with_original(one)
+
+    def _compare_with_original(self, one: TemplateFile) -> None:
+        """Note whether a translation follows an old version of its source, or is still a copy of it."""
+        first = sources.original(self.files, one, self.source_language)
+        if first is None:
+            if one.source and one.source[0] != one.language:
+                missing = sources.file_name(one.source[0], one.audience)
+                self._say(one.file, one.source_line, f"its source {missing} is not there")
+            return
+        if one.source and one.source[1] != sources.digest(self._text_of(first)):
+            self.stale[one.file] = first
+        words = sources.essence(self._text_of(first)).replace(f'"{first.parent}"', f'"{one.parent}"')
+        if words == sources.essence(self._text_of(one)) and not languages.same(one.language, first.language):
+            self.copies[one.file] = first
+
+    def _text_of(self, one: TemplateFile) -> str:
+        return self.sources[f"{self.name}/{one.file}"]
+
+    def _attachments(self, one: TemplateFile) -> list[Attachment]:
+        """What travels with a file: its own Attach lines, or those of the nearest file it extends."""
+        lines = next((above.attach for above in self._ancestry(one) if above.attach), ())
+        return [self._attach(name, inline=False) for name in dict.fromkeys(name for name, _ in lines)]
+
+    def _all_images(self, one: TemplateFile) -> list[Attachment]:
+        return list(
+            dict.fromkeys(
+                image for above in self._ancestry(one) for image in self._images.get(above.file, ())
+            )
+        )
 
     def _subject(self, one: TemplateFile) -> str | None:
         """The file's own subject, or that of the nearest file it extends."""
@@ -407,80 +392,170 @@ class Letter:
         tags = {one.language for one in self.files.values()}
         return sorted(tags, key=lambda tag: (tag != self.source_language, tag))
 
-    def find(self, contact: Contact) -> Found:
-        """Return the file this contact gets (docs/letters.md, "Which file wins").
+    def choose(self, contact: Contact) -> Choice:
+        """Return the files this contact gets (docs/letters.md, "Which file wins").
 
         Raises LetterError when not even the default language has one.
         """
-        chain = languages.chain(contact.language, contact.country, self.source_language)
-        for tag in chain:
+        key = contact.language, contact.country, contact.audience
+        if key not in self._choices:
+            parts: dict[str, Found] = {}
+            for language in languages.split(contact.language):
+                found = self._find(language, contact)
+                parts.setdefault(found.file.file, found)
+            wanted = contact.language or next(iter(parts.values())).wanted_language
+            self._choices[key] = Choice(tuple(parts.values()), wanted)
+        return self._choices[key]
+
+    def _find(self, language: str, contact: Contact) -> Found:
+        steps = languages.chain(language, contact.country, self.source_language, self._tags)
+        for n, step in enumerate(steps, 1):
             for audience in dict.fromkeys((contact.audience, "")):
-                for one in self.files.values():
-                    if one.language == tag and one.audience == audience:
-                        return Found(one, chain[0], self._is_complete(one, contact, chain[0]))
+                if one := sources.find(self.files.values(), step.tag, audience):
+                    wanted = steps[0].tag
+                    old = next((above for above in self._ancestry(one) if above.file in self.stale), None)
+                    return Found(one, wanted, steps[:n], self._is_complete(one, contact, wanted), old)
+        tried = ", ".join(step.tag for step in steps)
         raise LetterError(
-            f"the letter {self.name} has nothing for {contact.email}: tried {', '.join(chain)}"
+            f"the letter {self.name} has nothing for {contact.email}: tried {tried}"
             + (f" for {contact.audience}" if contact.audience else ""),
             f"write {self.name}/{self.source_language}.md, the letter for everybody else",
         )
 
     def _is_complete(self, one: TemplateFile, contact: Contact, wanted: str) -> bool:
-        own_language = one.language in languages.truncations(wanted)
-        special = any(
-            f.language == self.source_language and f.audience == contact.audience for f in self.files.values()
-        )
-        return own_language and (one.audience == contact.audience or not special)
+        own = one.language in languages.truncations(wanted) or languages.same(wanted, one.language)
+        special = sources.find(self.files.values(), self.source_language, contact.audience) is not None
+        translated = not any(above.file in self.copies for above in self._ancestry(one))
+        return own and translated and (one.audience == contact.audience or not special)
 
     def render(
         self, contact: Contact, sender: Identity, reply_to: Identity, today: datetime.date
     ) -> Rendered:
         """Return the letter for one contact. Raises LetterError when a template fails on this contact."""
-        one = self.find(contact).file
+        choice = self.choose(contact)
+        parts = [self._render(one.file, contact, sender, reply_to, today) for one in choice.parts]
+        first = parts[0]
+        subject = " / ".join(dict.fromkeys(part.subject for part in parts))
+        content, footer = first.content, first.footer
+        if len(parts) > 1:
+            content = Markup("\n<hr>\n").join(
+                Markup('<div lang="{}" dir="{}">\n{}</div>').format(
+                    part.language, part.direction, part.content
+                )
+                for part in parts
+            )
+            footer = Markup("\n").join(
+                Markup('<span lang="{}" dir="{}">{}</span>').format(part.language, part.direction, line)
+                for part in parts
+                for line in part.footer.splitlines()
+            )
+        with self._blaming(choice.file, contact):
+            framed = self._html.render(
+                self._layout,
+                {
+                    "content": content,
+                    "lang": first.language,
+                    "dir": first.direction,
+                    "subject": subject,
+                    "sender": languages.isolate(sender.name or sender.address, first.direction),
+                    "footer": footer,
+                },
+            )
+            html = self._inliner.inline(framed)
+        text = _BETWEEN.join(part.text for part in parts)
+        feet = "\n\n".join(languages.shown(part.footer) for part in parts if part.footer)
+        if feet:
+            text = f"{text}\n\n-- \n{feet}"
+        attached = dict.fromkeys(one for part in parts for one in part.attachments)
+        return Rendered(
+            subject, text + "\n", html, choice.language, first.direction, choice.file, tuple(attached)
+        )
+
+    def _render(
+        self,
+        one: TemplateFile,
+        contact: Contact,
+        sender: Identity,
+        reply_to: Identity,
+        today: datetime.date,
+    ) -> _Part:
+        """Render one file."""
         phrases = self._phrases_for(one.language)
         direction = languages.direction(one.language)
-        sender_name = sender.name or sender.address
-        context: dict[str, object] = {
-            **contact.fields,
-            "email": contact.email,
-            "name": contact.name,
-            "audience": contact.audience,
-            "organisation": contact.organisation,
-            "country": contact.country,
-            "country_name": languages.country_name(contact.country, one.language),
-            "language": contact.language,
-            "gender": contact.gender,
-            "title": contact.title,
-            "today": format_date(today, "long", locale=languages.locale(one.language) or "en"),
-            "sender": sender_name,
-            "salutation": phrases.greet(contact) if phrases else contact.name,
+        greeting = phrases.greet(_cleaned(contact), direction) if phrases else _clean(contact.name)
+        own = {name: getattr(contact, name) for name in LETTER_VARIABLES if hasattr(contact, name)}
+        values: dict[str, object] = {
+            name: languages.isolate(_clean(value), direction)
+            for name, value in {
+                **contact.fields,
+                **own,
+                "country_name": languages.country_name(contact.country, one.language),
+                "today": languages.date(today, one.language),
+                "sender": sender.name or sender.address,
+            }.items()
+        }
+        values |= {
+            "salutation": greeting,
+            "_language": one.language,
+            "_capital": phrases is not None and phrases.wants_capital(greeting),
         }
         if one.file not in self._subjects:
-            self._subjects[one.file] = self._text.from_string(self._subject(one) or "")
-        footer = phrases.foot(sender, reply_to) if phrases else ""
-        try:
-            subject = " ".join(self._subjects[one.file].render(context).split())
-            text = self._text.get_template(one.file).render(context)
-            content = self._html.get_template(one.file).render(context)
-            html = self._layout.render(
-                content=Markup(content),  # noqa: S704 (rendered with autoescape on)
-                lang=one.language,
-                dir=direction,
-                subject=subject,
-                sender=sender_name,
-                footer=footer,
-            )
-            html = self._inliner.inline(html)
-        except Exception as error:  # whatever a template does wrong is the letter's fault, not the program's
-            where = f"{contact.file}:{contact.line}" if contact.line else contact.email
-            raise LetterError(
-                f"{self.name}/{one.file} cannot be rendered for {contact.email} ({where}): {error}"
-            ) from error
+            self._subjects[one.file] = self._plain.from_string(self._subject(one) or "")
+        with self._blaming(one.file, contact):
+            subject = " ".join(self._plain.render(self._subjects[one.file], values).split())
+            text = self._text.render(self._text.get_template(one.file), values)
+            content = self._html.render(self._html.get_template(one.file), values)
         if not subject:
             raise LetterError(f"{self.name}/{one.file}: the Subject is empty for {contact.email}")
-        text = re.sub(r"\n{3,}", "\n\n", text.replace("\r", "")).strip("\n")
-        if footer:
-            text = f"{text}\n\n-- \n{footer}"
-        return Rendered(subject, text + "\n", html, one.language, direction, one.file)
+        images = [image for image in self._all_images(one) if f"cid:{image.cid}" in content]
+        return _Part(
+            subject=subject,
+            text=re.sub(r"\n{3,}", "\n\n", text).strip("\n"),
+            content=Markup(content),  # noqa: S704 (rendered with autoescape on)
+            footer=phrases.foot(sender, reply_to, direction) if phrases else "",
+            language=one.language,
+            direction=direction,
+            attachments=(*images, *self._attachments(one)),
+        )
+
+    def explain_greeting(self, contact: Contact) -> list[str]:
+        """Say for each language of a contact's letter which rule of which file made the greeting."""
+        lines = []
+        for part in self.choose(contact).parts:
+            phrases = self._phrases_for(part.file.language)
+            if phrases is None:
+                continue
+            greeting = phrases.greet(_cleaned(contact), languages.direction(part.file.language))
+            lines.append(f"greeting  {greeting}  ({phrases.why(contact)})")
+        return lines
+
+    @contextlib.contextmanager
+    def _blaming(self, file: str, contact: Contact) -> Iterator[None]:
+        """Whatever a template does wrong is the letter's fault, not the program's."""
+        try:
+            yield
+        except Exception as error:
+            where = f"{contact.file}:{contact.line}" if contact.line else contact.email
+            raise LetterError(
+                f"{self.name}/{file} cannot be rendered for {contact.email} ({where}): {error}"
+            ) from error
+
+
+def _clean(value: str) -> str:
+    """Take out of a contact's field what is no text: control characters, halves of characters."""
+    if value.isascii() and value.isprintable():
+        return value
+    return languages.without_controls(value.translate(_FIELD_CONTROLS))
+
+
+def _cleaned(contact: Contact) -> Contact:
+    return replace(
+        contact,
+        name=_clean(contact.name),
+        title=_clean(contact.title),
+        organisation=_clean(contact.organisation),
+        fields={name: _clean(value) for name, value in contact.fields.items()},
+    )
 
 
 def _order(problem: Problem) -> tuple[str, int]:

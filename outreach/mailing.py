@@ -1,13 +1,15 @@
 """Start a mailing, or continue it: compare the plan with the ledger, ask, record, send.
 
 Running `send` again continues: whoever has the letter never gets it again. What changed since is never
-mixed in silently: changed letters are refused, added contacts wait for consent, vanished ones are listed.
-Nothing is recorded before consent. Raises SettingsError, UsageError, and what plan and delivery raise.
+mixed in silently: changed letters are refused or revised, added contacts wait for consent, vanished ones
+are listed, and what has not left can be cancelled. Nothing is recorded before consent.
+Raises SettingsError, UsageError, and what plan and delivery raise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import difflib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from outreach import address, delivery, message
@@ -20,6 +22,16 @@ from outreach.settings import Settings, is_loopback
 from outreach.times import when
 
 _TYPE_THE_NUMBER = 500  # above this, "y" is not enough
+# Why a delivery cannot be cancelled.
+_SAID = {
+    State.PLANNED: "is being sent right now",
+    State.SENDING: "is being sent right now",
+    State.DEFERRED: "is being sent right now",
+    State.SENT: "has the letter already",
+    State.UNKNOWN: "may have the letter already",
+    State.FAILED: "has failed, nothing more goes there",
+    State.SUPPRESSED: "is suppressed, nothing goes there",
+}
 
 
 @dataclass(slots=True)
@@ -54,24 +66,60 @@ def compare(plan: Plan, ledger: Ledger | None) -> Changes:
     return changes
 
 
-def refuse_changes(plan: Plan, changes: Changes) -> None:
+def refuse_changes(plan: Plan, changes: Changes, ledger: Ledger | None, revise: bool = False) -> None:
     """Refuse to continue a mailing with other letters than it began with. Raises UsageError."""
-    if changes.mailing is not None and changes.mailing.letter != plan.letter.name:
+    if changes.mailing is None or ledger is None:
+        return
+    if changes.mailing.letter != plan.letter.name:
         raise UsageError(
             f"the mailing {plan.name} sends the letter {changes.mailing.letter}, not {plan.letter.name}",
             "choose another --name",
         )
-    if changes.changed:
+    if changes.changed and not revise:
         some = ", ".join(one.contact.email for one in changes.changed[:3])
         raise UsageError(
             f"the mailing {plan.name} has begun, and {len(changes.changed)} of its unsent letters "
             f"would now be different ({some}{', …' if len(changes.changed) > 3 else ''})",
-            f"put letter, list and settings back as they were, or send a new mailing: --name {plan.name}-2",
+            "put back what was changed; or --revise, so that those who have not got it get the new version; "
+            f"or a new mailing: --name {plan.name}-2",
+            [Problem(one, None, "was changed") for one in _what_changed(plan, changes.mailing, ledger)],
         )
 
 
-def check_account(plan: Plan, settings: Settings) -> Server:
-    """Return the server, once we may send with these settings. Raises SettingsError, UsageError."""
+def _what_changed(plan: Plan, mailing: Mailing, ledger: Ledger) -> list[str]:
+    """Name the files and settings that differ from the newest version of a mailing."""
+    versions = ledger.versions(mailing)
+    if not versions:
+        return []
+    last = versions[max(versions)]
+    found = []
+    for before, after in ((last.sources, plan.letter.sources), (last.files, plan.letter.carried)):
+        names = sorted({*before, *after})
+        found += [name for name in names if before.get(name) != after.get(name)]
+    settings = (
+        ("OUTREACH_FROM", last.sender, plan.sender),
+        ("OUTREACH_REPLY_TO", last.reply_to, plan.reply_to),
+        ("OUTREACH_UNSUBSCRIBE", last.unsubscribe, plan.unsubscribe),
+        ("OUTREACH_LANGUAGE", last.language, plan.letter.source_language),
+    )
+    found += [name for name, before, after in settings if before != after]
+    return found or [plan.contacts.file]
+
+
+def joining(plan: Plan, changes: Changes, add_new: bool, revise: bool) -> list[Item]:
+    """Return the letters that this run plans anew: first ones, added ones, and with `revise` all unsent."""
+    items = list(changes.new) if add_new or changes.mailing is None else []
+    return items + (revised(plan, changes) if revise else [])
+
+
+def revised(plan: Plan, changes: Changes) -> list[Item]:
+    """Return the unsent letters as they would be now, also for people who are no longer in the list."""
+    planned = {address.key(item.contact.email): item for item in plan.items}
+    return [planned.get(one.address) or plans.item(plan, one.contact) for one in changes.open]
+
+
+def check_account(recipients: Sequence[str], settings: Settings) -> Server:
+    """Return the server, once we may send to these with these settings. Raises SettingsError, UsageError."""
     problems = []
     if settings.server is None:
         problems.append(
@@ -93,9 +141,10 @@ def check_account(plan: Plan, settings: Settings) -> Server:
             f"{server} would get your password in plain text (?tls=off)",
             "take ?tls=off out of OUTREACH_SMTP_URL",
         )
-    if plan.items and all(address.is_reserved(item.contact.email) for item in plan.items):
+    if recipients and all(address.is_reserved(mail) for mail in recipients):
         raise UsageError(
-            "every address in this list is an example and cannot exist",
+            f"{'every address in this list' if len(recipients) > 1 else recipients[0]} "
+            "is an example and cannot exist",
             "try it with `outreach rehearse`; put your own contacts into contacts.csv",
         )
     if address.is_reserved(settings.sender.address):
@@ -129,6 +178,7 @@ def question(
     chosen: Callable[[Contact], bool],
     limit: int | None,
     joins: bool,
+    revise: bool,
     settings: Settings,
     ledger: Ledger | None,
     now: float,
@@ -142,7 +192,9 @@ def question(
     pace = settings.pace + (f", until {when(ends)}" if settings.pace != "unlimited" else "")
     count = len(people)
     if changes.mailing is not None:
-        begin = f"Continue {plan.name}: {count} letters still to send"
+        begin = f"Continue {plan.name}: {_many(count, 'letter')} still to send"
+        if revise and changes.changed:
+            begin += f", {len(changes.changed)} of them in a new version,"
     else:
         counts = plans.totals([item for item in plan.items if chosen(item.contact)][:limit])
         languages, countries = len(counts["by_language"]), len([c for c in counts["by_country"] if c])
@@ -153,11 +205,12 @@ def question(
     sender = f"{plan.sender.name} <{plan.sender.address}>" if plan.sender.name else plan.sender.address
     if count > _TYPE_THE_NUMBER:
         return Question(
-            f"{begin} as {sender}, {pace}? [type {count} to send / p = preview]",
+            f"{begin} as {sender}, {pace}? [type {count} to send / t = test to me first / p = preview]",
             count,
             frozenset({str(count)}),
         )
-    return Question(f"{begin} as {sender}, {pace}? [y/N/p = preview]", count, frozenset({"y", "yes"}))
+    choices = "[y/N/t = test to me first/p = preview]"
+    return Question(f"{begin} as {sender}, {pace}? {choices}", count, frozenset({"y", "yes"}))
 
 
 def _many(count: int, word: str) -> str:
@@ -166,7 +219,9 @@ def _many(count: int, word: str) -> str:
     return f"{count} {word[:-1]}ies" if word.endswith("y") else f"{count} {word}s"
 
 
-def record(plan: Plan, changes: Changes, add_new: bool, ledger: Ledger, now: float) -> Mailing:
+def record(
+    plan: Plan, changes: Changes, add_new: bool, ledger: Ledger, now: float, revise: bool = False
+) -> Mailing:
     """Write the plan down: mailing, frozen version, deliveries, and who gets none and why.
 
     Raises StoppedError when another process wrote something down since the plan was made.
@@ -176,33 +231,72 @@ def record(plan: Plan, changes: Changes, add_new: bool, ledger: Ledger, now: flo
         mailing = changes.mailing or ledger.create_mailing(
             plan.name, plan.letter.name, plan.today.isoformat(), now
         )
-        if changes.new and (add_new or changes.mailing is None):
+        new = changes.new if add_new or changes.mailing is None else []
+        again = revised(plan, changes) if revise else []
+        if new or again:
             version = ledger.add_version(
                 mailing,
                 plan.fingerprint,
                 plan.letter.sources,
+                plan.letter.carried,
                 plan.letter.source_language,
                 plan.sender,
                 plan.reply_to,
                 plan.unsubscribe,
                 now,
             )
-            domain = address.domain(plan.sender.address)
-            ledger.add_deliveries(
-                mailing,
-                version,
-                (
-                    NewDelivery(
-                        item.contact,
-                        item.language,
-                        item.content_hash,
-                        message.new_message_id(ledger.key, item.contact.email, domain),
-                    )
-                    for item in changes.new
-                ),
-            )
+            ledger.add_deliveries(mailing, version, _deliveries(plan, new, ledger))
+            ledger.revise(mailing, version, _deliveries(plan, again, ledger))
         ledger.add_excluded(mailing, plan.excluded, now)
     return mailing
+
+
+def _deliveries(plan: Plan, items: Sequence[Item], ledger: Ledger) -> Iterator[NewDelivery]:
+    domain = address.domain(plan.sender.address)
+    for item in items:
+        message_id = message.new_message_id(ledger.key, item.contact.email, domain)
+        yield NewDelivery(item.contact, item.choice.language, item.content_hash, message_id)
+
+
+def refuse_unapproved(
+    approved: str, plan: Plan, changes: Changes, ledger: Ledger | None, joins: bool
+) -> None:
+    """Refuse a mailing that is not the one whose fingerprint was approved. Raises UsageError."""
+    known = {plan.fingerprint}
+    if changes.mailing is not None and ledger is not None and not (joins and changes.new):
+        known |= ledger.fingerprints(changes.mailing)  # what was planned then is what goes on now
+    if approved.strip().lower() not in known:
+        raise UsageError(
+            f"this is not the mailing that was approved: it is {plan.fingerprint}, not {approved}",
+            "list, letter or settings changed since; look at it again: outreach preview, outreach plan",
+        )
+
+
+def cancel(
+    ledger: Ledger, mailing: Mailing, mails: Sequence[str], everybody: bool, now: float
+) -> tuple[int, list[str]]:
+    """Take out what has not left; return how many, and what cannot be cancelled any more, in words.
+
+    Raises UsageError for an address that this mailing does not have; then nothing is cancelled.
+    """
+    with ledger.transaction():
+        ledger.settle_dead_runs(now)
+        deliveries = {one.address: one for one in ledger.deliveries(mailing)}
+        keys = list(deliveries) if everybody else [plans.suppression_value(mail) for mail in mails]
+        for mail, key in zip(mails, keys, strict=False):
+            if key not in deliveries:
+                near = difflib.get_close_matches(key, deliveries, 1)
+                hint = f"did you mean {deliveries[near[0]].contact.email}?" if near else "outreach report"
+                raise UsageError(f"{mail} is not in the mailing {mailing.name}", hint)
+        done = ledger.cancel(mailing, None if everybody else keys, now)
+        left = {one.address: one for one in ledger.deliveries(mailing)}
+        open_still = (*OPEN_STATES, State.SENDING)
+        said = [
+            f"{left[key].contact.email}: {_SAID[left[key].state]}"
+            for key in keys
+            if left[key].state is not State.CANCELLED and (not everybody or left[key].state in open_still)
+        ]
+    return done, said
 
 
 def _refuse_overtaken(plan: Plan, changes: Changes, ledger: Ledger) -> None:

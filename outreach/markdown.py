@@ -4,15 +4,16 @@ Markdown and Jinja do not mix by themselves, so a tag inside a line becomes one 
 before Markdown and comes back behind it; a line of nothing but `{% %}` is lifted out and put back between
 the blocks: an opening one before the block that starts on the next line, its end behind the block that
 ended on the line before, both at one level of the document. Pure: text in, two template texts out.
-Raises MarkdownError with the line. Refuses raw HTML, images, and block tags other than
-if, for, block, set and extends.
+Raises MarkdownError with the line. Refuses raw HTML, links that lead nowhere, images that do not travel with
+the letter, and block tags other than if, for, block, set and extends.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 from markdown_it import MarkdownIt
 from markdown_it.common.normalize_url import normalizeLink
@@ -30,6 +31,8 @@ _KNOWN = (*_OPENING, *_MIDDLE, "set", "extends")
 _FIRST_PLACEHOLDER = 0xF0000  # supplementary private use area A
 _DROPPED = "\U000ffffd"
 _PLACEHOLDER = re.compile("[\U000f0000-\U000ffffc]")
+_SALUTATION = re.compile(r"\{\{[-+]?\s*salutation\s*[-+]?\}\}")
+_ADDRESS = re.compile(r"https?://[^/]|mailto:.|tel:.", re.IGNORECASE | re.DOTALL)
 _LEVELS = ("root", "bullet_list_open", "ordered_list_open", "tbody_open", "list_item_open", "blockquote_open")
 
 
@@ -94,16 +97,24 @@ class _Node:
     children: list[_Node] = field(default_factory=list)
 
 
-def convert(source: str) -> Converted:
-    """Convert one template file's body. Jinja's own syntax is expected to be valid already."""
+def _no_image(name: str) -> str:
+    raise ValueError(f"there is no image {name}")
+
+
+def convert(source: str, image: Callable[[str], str] = _no_image) -> Converted:
+    """Convert one template file's body. Jinja's own syntax is expected to be valid already.
+
+    `image` gives the address of an inline image by the name of its file, or raises ValueError.
+    """
     if found := re.search(f"{_PLACEHOLDER.pattern}|{_DROPPED}", source):
         raise MarkdownError(_line(source, found.start()), "a private-use character cannot be kept")
     taken = _take_apart(source)
     count = len(taken.tags)
     parser = _parser()
     tokens = parser.parse("\n".join(taken.kept))
-    _refuse_images(tokens, taken.numbers)
+    _place_images(tokens, taken, image)
     _guard_links(tokens, taken)
+    _open_with_a_capital(tokens, taken)
     _weave(tokens, taken)
     html = str(parser.renderer.render(tokens, parser.options, {}))
     text = _Text(tokens, taken).render()
@@ -135,7 +146,11 @@ def _take_apart(source: str) -> _Taken:
         if line != whole and not whole.strip():
             continue  # a line that held only a comment, or the tail of a tag
         inside = [ord(char) - _FIRST_PLACEHOLDER for char in _PLACEHOLDER.findall(whole)]
-        if inside and not _PLACEHOLDER.sub("", whole).strip() and all(taken.words[n] for n in inside):
+        alone = not _PLACEHOLDER.sub("", whole).strip()
+        words = [taken.words[n] for n in inside]
+        if "super" in words and "block" not in words and not (alone and all(words)):
+            raise MarkdownError(number, "{{ super() }} needs a line of its own")
+        if inside and alone and all(words):
             taken.lifted += [
                 _Lifted(taken.tags[n], taken.words[n], len(taken.kept), number, chr(_FIRST_PLACEHOLDER + n))
                 for n in inside
@@ -162,31 +177,74 @@ def _parser() -> MarkdownIt:
     return parser
 
 
-def _refuse_images(tokens: Sequence[Token], numbers: list[int]) -> None:
+def _children(tokens: Sequence[Token], kind: str, taken: _Taken) -> Iterator[tuple[Token, int]]:
+    """Yield the inline tokens of a kind with the line of their block."""
     for token in tokens:
         for child in token.children or ():
-            if child.type == "image":
-                start = token.map[0] if token.map else 0
-                raise MarkdownError(numbers[start], "images are not supported in letters yet")
+            if child.type == kind:
+                yield child, taken.numbers[token.map[0] if token.map else 0]
+
+
+def _place_images(tokens: Sequence[Token], taken: _Taken, image: Callable[[str], str]) -> None:
+    """Give each image its address inside the message; what stands for it as text loses its isolates."""
+    for one, line in _children(tokens, "image", taken):
+        name = unquote(str(one.attrs.get("src", "")))
+        if _PLACEHOLDER.search(name):
+            raise MarkdownError(
+                line, "an image is the same for everybody; write its file's name without tags"
+            )
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:|//", name):
+            raise MarkdownError(
+                line, f"the image {name} lies elsewhere; loading it would tell who reads the letter"
+            )
+        try:
+            one.attrs["src"] = image(name)
+        except ValueError as error:
+            raise MarkdownError(line, str(error)) from None
+        for child in one.children or ():
+            child.content = _PLACEHOLDER.sub(lambda found: _guarded(found[0], "plain", taken), child.content)
+
+
+def _guarded(placeholder: str, guard: str, taken: _Taken) -> str:
+    """Return the placeholder of a tag's twin whose value goes through a filter."""
+    number = ord(placeholder) - _FIRST_PLACEHOLDER
+    tag = taken.tags[number]
+    if not tag.startswith("{{"):
+        return placeholder
+    inner = tag[2:-2].strip().strip("-").strip()
+    taken.guards[placeholder] = taken.hide(f"{{{{ ({inner})|{guard} }}}}", "", taken.lines[number])
+    return taken.guards[placeholder]
 
 
 def _guard_links(tokens: Sequence[Token], taken: _Taken) -> None:
     """Guard values in a link's address: a whole address must be harmless, a part is percent-encoded."""
+    for one, line in _children(tokens, "link_open", taken):
+        href = str(one.attrs.get("href", ""))
+        first = _PLACEHOLDER.match(href)
+        if first and not taken.tags[ord(first[0]) - _FIRST_PLACEHOLDER].startswith("{{"):
+            raise MarkdownError(
+                line, "a link cannot begin with a choice; put the choice around the whole link"
+            )
+        if not first and not _ADDRESS.match(href):
+            words = _PLACEHOLDER.sub("…", href) or "nothing"
+            raise MarkdownError(line, f"a link leads to {words}; it must begin with https:// or mailto:")
+        one.attrs["href"] = _PLACEHOLDER.sub(
+            lambda found: _guarded(found[0], "urlpart" if found.start() else "link", taken), href
+        )
 
-    def guard(found: re.Match[str]) -> str:
-        number = ord(found[0]) - _FIRST_PLACEHOLDER
-        tag = taken.tags[number]
-        if not tag.startswith("{{"):
-            return found[0]
-        inner = tag[2:-2].strip().strip("-").strip()
-        guarded = f"{{{{ ({inner})|{'urlpart' if found.start() else 'link'} }}}}"
-        taken.guards[found[0]] = taken.hide(guarded, "", taken.lines[number])
-        return taken.guards[found[0]]
 
-    for token in tokens:
-        for child in token.children or ():
-            if child.type == "link_open":
-                child.attrs["href"] = _PLACEHOLDER.sub(guard, str(child.attrs.get("href", "")))
+def _open_with_a_capital(tokens: Sequence[Token], taken: _Taken) -> None:
+    """Let the word behind the greeting follow it: small after a German comma, a capital after `!`."""
+    for n, token in enumerate(tokens[:-3]):
+        if token.type != "inline" or not _PLACEHOLDER.fullmatch(token.content):
+            continue
+        following = tokens[n + 3]
+        if _SALUTATION.fullmatch(taken.tags[ord(token.content) - _FIRST_PLACEHOLDER]) and following.children:
+            words = [child for child in following.children if child.nesting == 0]
+            if words and words[0].type == "text" and words[0].content[:1].islower():
+                small, rest = words[0].content[0], words[0].content[1:]
+                tag = f"{{{{ {small.upper()!r} if _capital else {small!r} }}}}"
+                words[0].content = taken.hide(tag, "", following.map[0] if following.map else 0) + rest
 
 
 def _refuse_losses(taken: _Taken, count: int, html: str, text: str) -> None:
@@ -452,6 +510,9 @@ class _Text:
                 parts.append(child.content)
             elif child.type in ("softbreak", "hardbreak"):
                 parts.append("\n")
+            elif child.type == "image":
+                alt = "".join(below.content for below in child.children or ()).translate(self.unguarded)
+                parts.append(f"[{alt}]" if alt.strip() else "")
             elif child.type == "link_open":
                 links.append((str(child.attrs.get("href", "")), len(parts)))
             elif child.type == "link_close":

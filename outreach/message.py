@@ -3,7 +3,7 @@
 The standard library's EmailMessage with headers of our own that do no harm: values are never decoded,
 identifiers are never folded into encoded words (CPython issue 85725), words are encoded by email.header,
 internationalised domains travel as A-labels, dates are UTC, nothing names the machine. The finished header
-block is checked line by line all the same.
+block is checked line by line all the same. Files come encoded and are put in whole.
 Raises MessageError when a message would not be what was asked for.
 """
 
@@ -20,12 +20,13 @@ import string
 from email import policy
 from email.header import Header
 from email.headerregistry import BaseHeader, HeaderRegistry
-from email.message import EmailMessage
+from email.message import EmailMessage, MIMEPart
 from email.utils import format_datetime
 from typing import Any
+from urllib.parse import quote
 
 from outreach import address
-from outreach.model import Contact, Identity, Rendered
+from outreach.model import Attachment, Contact, Identity, Rendered
 
 _HEADERS = (
     "From",
@@ -108,7 +109,7 @@ def _encode_always(text: str, header_name: str, linesep: str) -> str:
 
 def _registry() -> HeaderRegistry:
     registry = HeaderRegistry(default_class=_Verbatim)  # type: ignore[arg-type]
-    for name in ("date", "message-id"):
+    for name in ("date", "message-id", "content-disposition"):
         registry.map_to_type(name, _Verbatim)
     for name in ("from", "to", "reply-to"):
         registry.map_to_type(name, _Mailbox)
@@ -149,13 +150,58 @@ def build(
             mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"  # RFC 8058
         mail.set_content(rendered.text, cte=_encoding(rendered.text))
         mail.add_alternative(rendered.html, subtype="html", cte=_encoding(rendered.html))
-        # The standard library draws a random boundary; ours follows the content, so previews compare.
-        mail.set_boundary(hashlib.sha256(f"{rendered.text}\0{rendered.html}".encode()).hexdigest()[:32])
+        _attach(mail, rendered)
         data = mail.as_bytes()
     except (ValueError, email.errors.MessageError) as error:
         raise MessageError(f"no message can be made for {recipient.email}: {error}") from error
     _check(data)
+    for one in rendered.attachments:  # encoded once for the mailing, put in whole
+        data = data.replace(_stand_in(one), one.encoded, 1)
     return data
+
+
+def _attach(mail: EmailMessage, rendered: Rendered) -> None:
+    """Add the files: images beside the HTML that shows them (RFC 2387), the others behind the letter."""
+    # The standard library draws random boundaries; ours follow the content, so previews compare.
+    boundary = hashlib.sha256(f"{rendered.text}\0{rendered.html}".encode()).hexdigest()[:32]
+    mail.set_boundary(boundary)
+    images = [_part(one, mail.policy) for one in rendered.attachments if one.cid]
+    others = [_part(one, mail.policy) for one in rendered.attachments if not one.cid]
+    if images:
+        html = next(part for part in mail.iter_parts() if part.get_content_subtype() == "html")
+        assert isinstance(html, MIMEPart)
+        html.make_related(boundary=f"{boundary}r")
+        html.set_param("type", "text/html")
+        for part in images:
+            html.attach(part)
+    if others:
+        mail.make_mixed(boundary=f"{boundary}m")
+        for part in others:
+            mail.attach(part)
+
+
+def _part(one: Attachment, its_policy: Any) -> Any:
+    """Return a part whose body is a stand-in for the encoded file."""
+    part = MIMEPart(policy=its_policy)
+    part["Content-Type"] = one.kind
+    part["Content-Transfer-Encoding"] = "base64"
+    place = "inline" if one.cid else "attachment"
+    part["Content-Disposition"] = f"{place}; {_file_name(one.name)}"
+    if one.cid:
+        part["Content-ID"] = f"<{one.cid}>"
+    part.set_payload(_stand_in(one).decode())
+    return part
+
+
+def _file_name(name: str) -> str:
+    """Write the name of a file as a parameter (RFC 2183, RFC 2231 §4)."""
+    if name.isascii() and name.isprintable():
+        return 'filename="' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return f"filename*=UTF-8''{quote(name, safe='')}"
+
+
+def _stand_in(one: Attachment) -> bytes:
+    return f"={one.digest}{'i' if one.cid else ''}=\r\n".encode()
 
 
 def _mailbox(name: str, mail: str) -> str:
@@ -215,7 +261,7 @@ def token_of(message_id: str) -> str:
 
 
 def content_hash(rendered: Rendered, sender: Identity, reply_to: Identity, unsubscribe: str) -> str:
-    """Return what identifies a message's content, without Date, Message-ID and token."""
+    """Return what identifies a message's content, files included, without Date, Message-ID and token."""
     parts = [
         rendered.subject,
         rendered.text,
@@ -223,6 +269,7 @@ def content_hash(rendered: Rendered, sender: Identity, reply_to: Identity, unsub
         f"{sender.name} <{sender.address}>",
         f"{reply_to.name} <{reply_to.address}>",
         unsubscribe,
+        *(f"{one.name} {one.kind} {one.digest} {one.cid}" for one in rendered.attachments),
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 

@@ -84,8 +84,20 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that travels with a letter, encoded once for the whole mailing."""
+
+    name: str
+    kind: str  # its media type
+    size: int  # bytes of the file
+    digest: str  # SHA-256, hex
+    cid: str  # Content-ID of an inline image (RFC 2392), else empty
+    encoded: bytes = field(repr=False)  # base64 in lines of 76 characters and CRLF (RFC 2045 §6.8)
+
+
+@dataclass(frozen=True, slots=True)
 class Rendered:
-    """A letter for one reader, before it is a message."""
+    """A letter for one reader, before it is a message. Two languages: `fr+nl`."""
 
     subject: str
     text: str
@@ -93,6 +105,7 @@ class Rendered:
     language: str
     direction: str
     template: str
+    attachments: tuple[Attachment, ...] = ()  # inline images have a cid
 
 
 class State(StrEnum):

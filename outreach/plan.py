@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from outreach import address, languages, message, throttle
+from outreach import address, coverage, languages, message, throttle
 from outreach.contacts import ContactList
-from outreach.errors import ContactsError, UsageError
+from outreach.errors import ContactsError, LetterError, Problem, UsageError
 from outreach.ledger import Ledger
-from outreach.letters import Letter
+from outreach.letters import Choice, Letter
 from outreach.model import CONTACT_COLUMNS, OPEN_STATES, Contact, Identity
 from outreach.settings import Settings
 from outreach.times import iso
@@ -29,13 +29,10 @@ NOBODY = Identity("Your name", "you@outreach.example")  # shown before a sender 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One letter of the plan."""
+    """One letter of the plan: to whom, from which files, and what its content is."""
 
     contact: Contact
-    language: str
-    file: str
-    complete: bool
-    wanted_language: str
+    choice: Choice
     content_hash: str
 
 
@@ -63,7 +60,7 @@ class Plan:
     @property
     def fallbacks(self) -> list[Item]:
         """Who gets another language than theirs, or the general ask where a special one exists."""
-        return [item for item in self.items if not item.complete]
+        return [item for item in self.items if not item.choice.complete]
 
 
 def make(
@@ -99,15 +96,34 @@ def make(
         elif other := holders.get(key):
             plan.excluded.append((contact.email, f"has this letter already, by the mailing {other}"))
         else:
-            plan.items.append(_item(plan, contact))
+            plan.items.append(item(plan, contact))
     return plan
 
 
-def _item(plan: Plan, contact: Contact) -> Item:
-    found = plan.letter.find(contact)
+def item(plan: Plan, contact: Contact) -> Item:
+    """Render the letter of one contact. Raises LetterError."""
     rendered = plan.letter.render(contact, plan.sender, plan.reply_to, plan.today)
     digest = message.content_hash(rendered, plan.sender, plan.reply_to, plan.unsubscribe)
-    return Item(contact, rendered.language, found.file.file, found.complete, found.wanted_language, digest)
+    return Item(contact, plan.letter.choose(contact), digest)
+
+
+def refuse_gaps(letter: Letter, items: Iterable[Item], allow_fallback: bool, allow_stale: bool) -> None:
+    """Refuse other languages, the general ask for a special one, old translations. Raises LetterError."""
+    going = list(items)
+    problems: list[Problem] = []
+    hints = []
+    if not allow_fallback and (missing := coverage.gaps(letter, ((i.contact, i.choice) for i in going))):
+        problems += missing
+        hints.append("--allow-fallback")
+    if not allow_stale and (old := coverage.outdated(letter, (i.choice for i in going))):
+        problems += old
+        hints.append("--allow-stale")
+    if problems:
+        raise LetterError(
+            f"not every reader would get a correct letter ({letter.name})",
+            f"write what is missing; or say {' '.join(hints)} to send all the same",
+            problems,
+        )
 
 
 def refuse_nothing(plan: Plan) -> None:
@@ -208,7 +224,7 @@ def totals(items: Iterable[Item]) -> dict[str, dict[str, int]]:
     counters: Mapping[str, Counter[str]] = {name: Counter() for name in ("audience", "language", "country")}
     for item in items:
         counters["audience"][item.contact.audience] += 1
-        counters["language"][item.language] += 1
+        counters["language"][item.choice.language] += 1
         counters["country"][item.contact.country] += 1
     return {f"by_{name}": dict(counter.most_common()) for name, counter in counters.items()}
 
@@ -239,12 +255,16 @@ def document(
             {
                 "email": item.contact.email,
                 "audience": item.contact.audience,
-                "wanted": item.wanted_language,
-                "language": item.language,
-                "file": item.file,
+                "wanted": item.choice.wanted_language,
+                "language": item.choice.language,
+                "file": item.choice.file,
             }
             for item in items
-            if not item.complete
+            if not item.choice.complete
+        ],
+        "stale": [
+            {"file": problem.file, "line": problem.line, "problem": problem.text}
+            for problem in coverage.outdated(plan.letter, (item.choice for item in items))
         ],
         "starts": iso(starts),
         "ends": iso(ends),

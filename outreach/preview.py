@@ -11,10 +11,10 @@ import difflib
 import email
 import email.policy
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from outreach import address, message
+from outreach import address, attachments, languages, message, sources
 from outreach.errors import UsageError
 from outreach.model import Contact, Rendered
 from outreach.plan import Plan
@@ -24,10 +24,15 @@ _SHOWN_HEADERS = ("From", "To", "Reply-To", "Subject", "List-Unsubscribe")
 
 
 def choose(
-    plan: Plan, to: str | None, language: str | None, audience: str | None, everybody: bool
+    plan: Plan,
+    to: str | None,
+    language: str | None,
+    audience: str | None,
+    everybody: bool,
+    among: Callable[[Contact], bool] | None = None,
 ) -> list[Contact]:
-    """Return whose letters to show: one address, all, or one per language × audience."""
-    contacts = plan.contacts.contacts
+    """Return whose letters to show: one address, all, or one per language × audience, of those `among`."""
+    contacts = [one for one in plan.contacts.contacts if among is None or among(one)]
     if to is not None:
         wanted = address.key(to) if "@" in to else to
         for contact in contacts:
@@ -37,12 +42,13 @@ def choose(
         raise UsageError(f"{to} is not in {plan.contacts.file}", f"did you mean {near[0]}?" if near else "")
     chosen: dict[tuple[str, str] | int, Contact] = {}
     for number, contact in enumerate(contacts):
-        found = plan.letter.find(contact).file
-        if language and language.lower() not in (found.language.lower(), contact.language.lower()):
+        found = plan.letter.choose(contact).language
+        known = [found, contact.language, *languages.split(found), *languages.split(contact.language)]
+        if language and language.lower() not in map(str.lower, known):
             continue
         if audience is not None and audience.lower() != contact.audience:
             continue
-        chosen.setdefault(number if everybody else (found.language, contact.audience), contact)
+        chosen.setdefault(number if everybody else (found, contact.audience), contact)
     if not chosen:
         raise UsageError(
             "no contact fits this preview",
@@ -73,25 +79,49 @@ def as_text(plan: Plan, contact: Contact, now: datetime.datetime) -> str:
     headers = [f"{name}: {to if name == 'To' else mail[name]}" for name in _SHOWN_HEADERS if mail[name]]
     body = mail.get_body(("plain",))
     text = body.get_content().replace("\r\n", "\n") if body is not None else ""
-    found = plan.letter.find(contact)
-    return f"# {plan.letter.name}/{found.file.file}\n" + "\n".join(headers) + f"\n\n{text}"
+    attached = [
+        f"{one.name} ({attachments.megabytes(one.size)}{', shown in the letter' if one.cid else ''})"
+        for one in render(plan, contact).attachments
+    ]
+    headers += [f"Attached: {', '.join(attached)}"] if attached else []
+    file = plan.letter.choose(contact).file
+    return f"# {plan.letter.name}/{file}\n" + "\n".join(headers) + f"\n\n{text}"
+
+
+def as_html(plan: Plan, contact: Contact) -> str:
+    """Return the HTML part, its images put in so that a browser shows them."""
+    rendered = render(plan, contact)
+    html = rendered.html
+    for one in rendered.attachments:
+        if one.cid:
+            data = one.encoded.replace(b"\r\n", b"").decode()
+            html = html.replace(f"cid:{one.cid}", f"data:{one.kind};base64,{data}")
+    return html
 
 
 def explain(plan: Plan, contact: Contact) -> list[str]:
-    """Say why this contact gets this file."""
-    found = plan.letter.find(contact)
-    where = f"{contact.file}:{contact.line}"
+    """Say step by step why this contact gets these files and this greeting."""
+    letter = plan.letter
+    choice = letter.choose(contact)
+    given = contact.language or "no language"
     lines = [
-        f"contact   {contact.email} ({where})",
-        f"language  {contact.language or 'none given'}, country {contact.country or 'none given'}"
-        f" → wanted {found.wanted_language}",
-        f"audience  {contact.audience or 'none given'}",
-        f"letter    {plan.letter.name}/{found.file.file}" + ("" if found.complete else "  (a fallback)"),
+        f"contact   {contact.email} ({contact.file}:{contact.line})",
+        f"reads     {given}, country {contact.country or 'not given'}, "
+        f"audience {contact.audience or 'not given'}",
     ]
-    if contact.fields.get("salutation"):
-        lines.append("greeting  the contact's own column `salutation`")
-    else:
-        lines.append(f"greeting  _languages/{found.file.language}.toml, gender {contact.gender or 'unknown'}")
+    for part in choice.parts:
+        audience = contact.audience
+        for n, step in enumerate(part.steps, 1):
+            names = [sources.file_name(step.tag, one) for one in dict.fromkeys((audience, ""))]
+            hit = step is part.steps[-1]
+            missing = names[: names.index(part.file.file)] if hit and part.file.file in names else names
+            tried = [f"no {name}" for name in missing] + ([part.file.file] if hit else [])
+            lines.append(f"{'language' if n == 1 else '':9} {n}. {step.tag}, {step.why}: {', '.join(tried)}")
+        state = "complete" if part.complete else "a fallback"
+        if part.stale:
+            state += f", out of date ({part.stale.file})"
+        lines.append(f"letter    {letter.name}/{part.file.file}, {state}")
+    lines += letter.explain_greeting(contact)
     return lines
 
 
@@ -115,7 +145,7 @@ def _content(plan: Plan, contact: Contact, form: str, now: datetime.datetime) ->
     if form == "eml":
         return eml(plan, contact, now)
     if form == "html":
-        return render(plan, contact).html.encode()
+        return as_html(plan, contact).encode()
     return as_text(plan, contact, now).encode()
 
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 import shutil
 import tomllib
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from outreach import address, contacts, letters
+from outreach import address, attachments, contacts, coverage, sources
 from outreach.errors import OutreachError, UsageError
 from outreach.ledger import Ledger
+from outreach.letters import Letter
 from outreach.model import OPEN_STATES, Identity
 from outreach.settings import Settings
 
@@ -25,6 +28,13 @@ def shipped(name: str) -> Path:
     """Return where a shipped file or folder lies: inside the wheel, or beside the package in a checkout."""
     inside = _HERE / "shipped" / name
     return inside if inside.exists() else _HERE.parent / name
+
+
+def open_letter(settings: Settings, templates: Path, name: str, lists: Sequence[Path] = ()) -> Letter:
+    """Read and compile a letter with the files that travel with it. Raises LetterError."""
+    private = (settings.contacts, settings.ledger, *lists)
+    load = attachments.loader(settings.directory, templates, name, private)
+    return Letter(name, sources.read(templates, name, shipped("templates")), settings.language, load)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +168,18 @@ def overview(settings: Settings) -> tuple[list[tuple[str, str]], str]:
     except OutreachError as error:
         lines.append(("list", error.message))
         step = f"outreach contacts check {settings.contacts}"
-    found = letters.names(settings.templates)
+    found = sources.names(settings.templates)
     try:
         for name in found:
-            letter = letters.Letter(
-                name, letters.read_sources(settings.templates, name, shipped("templates")), settings.language
-            )
-            lines.append(("letter", f"{name} ({', '.join(letter.languages)})"))
+            letter = open_letter(settings, settings.templates, name)
+            pairs = coverage.needed(letter, people.contacts if people else None)
+            cells = coverage.cells(letter, pairs)
+            states = Counter(one.state.value for one in cells if one.state is not coverage.Coverage.COMPLETE)
+            wanting = ", ".join(f"{count} {state}" for state, count in states.items())
+            said = f"; {wanting} for this list" if wanting else ""
+            lines.append(("letter", f"{name} ({', '.join(letter.languages)}){said}"))
+            if wanting:
+                step = step or f"outreach letters check {name} --contacts {settings.contacts}"
         if not found:
             lines.append(("letter", f"none in {settings.templates}"))
             step = step or "outreach init"

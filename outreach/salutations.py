@@ -3,81 +3,203 @@
 Read from templates/_languages/<tag>.toml. In each list of patterns the first one wins whose {fields} are
 all known for this contact, so a missing title or name never leaves a gap. A contact's own `salutation`
 column wins over everything. Pure once the TOML text is there. Raises LetterError for a bad TOML file.
+Known limit: full names are never cut into given and family name; the list must have them in two columns.
 """
 
 from __future__ import annotations
 
+import re
 import string
 import tomllib
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from outreach import languages
 from outreach.errors import LetterError, Problem
 from outreach.model import Contact, Identity
 
-_FIELDS = {"name", "title", "organisation"}
+_NAMES = ("name", "family", "given")
+# What a greeting may use; each name also in the form of address, where a language has one (vocative).
+_FIELDS = {"title", "organisation", *_NAMES, *(f"{name}_vocative" for name in _NAMES)}
 _GENDERS = ("f", "m", "unknown", "organisation", "group")
+# Scripts that write family and given name without a blank.
+_JOINED = re.compile(r"[\u3005-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Phrases:
     """What one language file holds, checked."""
 
+    file: str
     registers: Mapping[str, str]
-    titles: frozenset[str]
+    titles: Mapping[str, Mapping[str, str]]  # as lists write them, folded → gender → as it is said
     greetings: Mapping[str, Mapping[str, list[str]]]
+    vocative: Mapping[str, Mapping[str, str]]  # gender → ending → ending
+    family_name_first: bool
+    lower_after: str
     footer: str
+    opt_out: str
 
-    def greet(self, contact: Contact) -> str:
-        """Return the greeting for this reader, punctuation included."""
+    def greet(self, contact: Contact, direction: str = "ltr") -> str:
+        """Return the greeting for this reader, punctuation included, for text that runs `direction`."""
         if own := contact.fields.get("salutation"):
-            return own
-        register = self.greetings[self.registers.get(contact.audience, "formal")]
-        known = {name: getattr(contact, name) for name in _FIELDS}
-        if contact.title not in self.titles:  # "Dear MP Ann Lee" is wrong, "Dear Dr Ann Lee" is right
-            known["title"] = ""
-        return next(
-            pattern.format(**known)
-            for pattern in register[_gender(contact)]
-            if all(known[name] for name in _fields_of(pattern))
-        )
+            return languages.isolate(own, direction)
+        _, _, pattern, known = self._pick(contact)
+        return _fill(pattern, known, direction)
 
-    def foot(self, sender: Identity, reply_to: Identity) -> str:
-        """Return the lines below the letter: why, and how to refuse further letters."""
-        return self.footer.format(sender=sender.name or sender.address, reply_to=reply_to.address).strip()
+    def why(self, contact: Contact) -> str:
+        """Say which rule of the language file greets this reader."""
+        if contact.fields.get("salutation"):
+            return "the contact's own column `salutation`"
+        register, gender, pattern, _ = self._pick(contact)
+        return f"{self.file}: [greeting.{register}] {gender} = {pattern!r}"
+
+    def _pick(self, contact: Contact) -> tuple[str, str, str, dict[str, str]]:
+        """Return register, gender, pattern and the values known for it."""
+        gender = _gender(contact)
+        known = self._known(contact, gender)
+        register = self.registers.get(contact.audience, "formal")
+        patterns = self.greetings[register][gender]
+        pattern = next(p for p in patterns if all(known[name] for name in _fields_of(p)))
+        return register, gender, pattern, known
+
+    def wants_capital(self, greeting: str) -> bool:
+        """Tell whether the letter goes on with a capital; after a German comma, say, it does not."""
+        return bool(self.lower_after) and greeting.rstrip()[-1:] not in self.lower_after
+
+    def foot(self, sender: Identity, reply_to: Identity, direction: str = "ltr") -> str:
+        """Return the lines below the letter: why, from whom, and how to refuse further letters."""
+        values = {"sender": sender.name or sender.address, "reply_to": reply_to.address}
+        return _fill(f"{self.footer.strip()}\n{self.opt_out.strip()}", values, direction)
+
+    def _known(self, contact: Contact, gender: str) -> dict[str, str]:
+        family, given = (contact.fields.get(f"{name}_name", "") for name in ("family", "given"))
+        name = contact.name
+        if family and given and (self.family_name_first or not name):
+            parts = (family, given) if self.family_name_first else (given, family)
+            name = ("" if all(map(_JOINED.fullmatch, parts)) else " ").join(parts)
+        known = {"name": name or family or given, "family": family, "given": given}
+        for one in _NAMES:
+            own = contact.fields.get(f"{one}_vocative", "")
+            known[f"{one}_vocative"] = own or self._in_vocative(known[one], gender)
+        return known | {"title": self._title(contact.title, gender), "organisation": contact.organisation}
+
+    def _title(self, written: str, gender: str) -> str:
+        """Return a title as it is said; "Dear MP Ann Lee" is wrong, "Dear Dr Ann Lee" is right."""
+        for text in (written, *written.split()):  # of several, the first known is the highest
+            if forms := self.titles.get(_fold(text)):
+                return forms.get(gender, forms.get("unknown", ""))
+        return ""
+
+    def _in_vocative(self, name: str, gender: str) -> str:
+        """Return a name in the form of address, or nothing when a word of it follows none of the rules."""
+        rules = self.vocative.get(gender, {})
+        words = re.split(r"([\s-]+)", name)
+        for n, word in enumerate(words[::2]):
+            ending = max((end for end in rules if word.endswith(end)), key=len, default=None)
+            if ending is None:
+                return ""
+            words[2 * n] = word[: len(word) - len(ending)] + rules[ending]
+        return "".join(words) if name else ""
+
+
+def _fill(pattern: str, values: Mapping[str, str], direction: str) -> str:
+    plain = pattern.format_map(values)
+    isolated = {name: languages.isolate(value, direction) for name, value in values.items()}
+    shown = pattern.format_map({name: languages.shown(value) for name, value in isolated.items()})
+    return languages.Isolated(plain, shown) if shown != plain else plain
+
+
+def _fold(title: str) -> str:
+    return re.sub(r"[\s.]", "", unicodedata.normalize("NFC", title)).casefold()
 
 
 def parse(file: str, text: str) -> Phrases:
     """Read one language file. Raises LetterError with every problem."""
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise LetterError(f"{file} is no valid TOML: {error}") from None
     problems: list[Problem] = []
+
+    def say(words: str) -> None:
+        problems.append(Problem(file, None, words))
+
     greetings = _table(data.get("greeting"))
     registers = _table(data.get("registers"))
-    titles = data.get("titles", [])
     if not all(isinstance(name, str) for name in registers.values()):
-        problems.append(Problem(file, None, 'registers must be like { party = "comrades" }'))
+        say('registers must be like { party = "comrades" }')
         registers = {}
-    if not isinstance(titles, list) or not all(isinstance(title, str) for title in titles):
-        problems.append(Problem(file, None, "titles must be a list of texts"))
-        titles = []
     for register in ["formal", *dict.fromkeys(name for name in registers.values() if name != "formal")]:
         for gender in _GENDERS:
-            patterns = _table(greetings.get(register)).get(gender)
-            problems += [
-                Problem(file, None, f"[greeting.{register}] {gender} {wrong}") for wrong in _wrong(patterns)
-            ]
-    footer = _table(data.get("footer")).get("text", "")
-    if not isinstance(footer, str) or not footer.strip():
-        problems.append(Problem(file, None, "[footer] text is missing"))
-    elif wrong := [name for name in _fields_of(footer) if name not in ("sender", "reply_to")]:
-        problems.append(Problem(file, None, f"[footer] text has an unknown field {{{wrong[0]}}}"))
+            for wrong in _wrong(_table(greetings.get(register)).get(gender)):
+                say(f"[greeting.{register}] {gender} {wrong}")
+    footer = _table(data.get("footer"))
+    for key in ("text", "opt_out"):
+        words = footer.get(key, "")
+        if not isinstance(words, str) or not words.strip():
+            say(f"[footer] {key} is missing")
+        elif unknown := [name for name in _fields_of(words) if name not in ("sender", "reply_to")]:
+            say(f"[footer] {key} has an unknown field {{{unknown[0]}}}")
+    lower_after, family_first = data.get("lower_after", ""), data.get("family_name_first", False)
+    if not isinstance(lower_after, str) or not isinstance(family_first, bool):
+        say('lower_after must be a text like ",", family_name_first true or false')
+    known = {
+        "name",
+        "registers",
+        "titles",
+        "greeting",
+        "footer",
+        "vocative",
+        "lower_after",
+        "family_name_first",
+    }
+    if strange := sorted(set(data) - known):
+        say(f"unknown key {strange[0]}; known: {', '.join(sorted(known))}")
+    titles, vocative = _titles(data.get("titles", {}), say), _vocative(data.get("vocative", {}), say)
     if problems:
         raise LetterError(f"{file} has problems", problems=problems)
-    return Phrases(registers, frozenset(titles), greetings, footer)
+    return Phrases(
+        file,
+        registers,
+        titles,
+        greetings,
+        vocative,
+        family_first,
+        lower_after,
+        footer["text"],
+        footer["opt_out"],
+    )
+
+
+def _titles(data: object, say: Callable[[str], None]) -> dict[str, dict[str, str]]:
+    """Read which titles stand before a name: written → said, or written → gender → said."""
+    found: dict[str, dict[str, str]] = {}
+    for written, said in data.items() if isinstance(data, dict) else [("", None)]:
+        forms = dict.fromkeys(_GENDERS, said) if isinstance(said, str) else said
+        if not isinstance(forms, dict) or not all(
+            gender in _GENDERS and isinstance(form, str) for gender, form in forms.items()
+        ):
+            say('[titles] must be like "Dr" = "Dr.", or "Prof" = { f = "Professorin", m = "Professor" }')
+            return {}
+        found[_fold(written)] = forms
+    return found
+
+
+def _vocative(data: object, say: Callable[[str], None]) -> dict[str, dict[str, str]]:
+    """Read the endings of names in the form of address: gender → ending → ending."""
+    tables: dict[str, Any] = data if isinstance(data, dict) else {"": None}
+    for gender, rules in tables.items():
+        if (
+            gender not in _GENDERS
+            or not isinstance(rules, dict)
+            or not all(isinstance(ending, str) for ending in rules.values())
+        ):
+            say('[vocative.f] and [vocative.m] must be like "ος" = "ε"')
+            return {}
+    return tables
 
 
 def _table(value: object) -> dict[str, Any]:
@@ -99,7 +221,8 @@ def _wrong(patterns: object) -> list[str]:
 def _gender(contact: Contact) -> str:
     if contact.gender:
         return contact.gender
-    return "organisation" if contact.organisation and not contact.name else "unknown"
+    named = contact.name or contact.fields.get("family_name") or contact.fields.get("given_name")
+    return "organisation" if contact.organisation and not named else "unknown"
 
 
 def _fields_of(pattern: str) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from outreach.console import Console
+from outreach.errors import Problem
 from outreach.model import State
 from outreach.report import SAY
 from outreach.settings import Settings
@@ -34,8 +35,10 @@ def plan(console: Console, document: dict[str, Any], settings: Settings) -> None
         languages = sorted({one["wanted"] for one in document["fallbacks"]})
         console.out(
             f"  fallback     {len(document['fallbacks'])} get another language or the general ask; "
-            f"wanted: {', '.join(languages)}"
+            f"wanted: {', '.join(languages)} (send asks for --allow-fallback)"
         )
+    for one in document["stale"]:
+        console.out(f"  out of date  {one['file']}:{one['line']}: {one['problem']} (--allow-stale)")
     if document["excluded"]:
         console.out(f"{len(document['excluded'])} get no letter:")
         for one in document["excluded"][:20]:
@@ -44,6 +47,27 @@ def plan(console: Console, document: dict[str, Any], settings: Settings) -> None
             console.out(f"  … and {len(document['excluded']) - 20} more (--json lists all)")
     if document["total"]:
         console.out(f"At {settings.pace} it ends {when(document['ends'])}.")
+
+
+def letters(console: Console, document: dict[str, Any]) -> None:
+    """Show the matrix language × audience, what is wrong, and what is worth knowing."""
+    states = {(one["language"], one["audience"]): one["state"] for one in document["cells"]}
+    if states:
+        audiences = document["audiences"]
+        rows = [
+            (language, *(states.get((language, audience), "–") for audience in audiences))
+            for language in dict.fromkeys(language for language, _ in states)
+        ]
+        head = (document["letter"], *(audience or "everybody else" for audience in audiences))
+        console.table(head, rows)
+    for title, found in (("", document["problems"]), ("good to know:", document["notes"])):
+        if found:
+            console.out(f"\n{title}" if title else "")
+        for one in found:
+            problem = Problem(one["file"], one["line"], one["problem"], one["suggestion"])
+            console.out(f"  {problem}")
+    if not document["problems"]:
+        console.out("\nEverything is there." if states else "")
 
 
 def end(console: Console, document: dict[str, Any], result: Result) -> None:

@@ -1,0 +1,404 @@
+"""Templates of strangers: the strict and bounded part of Jinja2 that letters may use.
+
+A letter may come from anybody, so its template can do little: show values, choose, repeat, set a name,
+extend. It reads no file and no Python object, calls nothing but what is listed here, and every render has
+a budget of work, so that no template takes seconds or memory (docs/architecture.md, "Letters"). What is
+not allowed is a TemplateSyntaxError with its line; what grows too large is a TemplateTooLargeError.
+A value of the other direction is shown in isolates: <bdi> in HTML, U+2068 … U+2069 in plain text.
+Known limit: the budget counts steps and characters, not time.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import DictLoader, StrictUndefined, Template, TemplateSyntaxError, nodes, pass_context
+from jinja2.exceptions import SecurityError
+from jinja2.filters import FILTERS
+from jinja2.runtime import BlockReference, Context, LoopContext
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
+from markupsafe import Markup, escape
+
+from outreach import languages
+
+BUDGET = 500_000  # steps and characters of one render; a long letter with its frame takes 20,000
+MAX_SOURCE = 100_000  # characters of one file
+MAX_TAGS = 1_000  # in one file
+_MAX_TAG = 2_000  # characters of one tag
+_MAX_INTEGER = 10**15
+
+_STATEMENTS = (nodes.Output, nodes.For, nodes.If, nodes.Block, nodes.Extends, nodes.Assign, nodes.AssignBlock)
+_TAG_NAMES = {
+    nodes.Include: "include",
+    nodes.Import: "import",
+    nodes.FromImport: "from",
+    nodes.Macro: "macro",
+    nodes.CallBlock: "call",
+    nodes.FilterBlock: "filter",
+    nodes.With: "with",
+    nodes.ScopedEvalContextModifier: "autoescape",
+}
+# Of Jinja's own filters those that neither make markup nor take a size: center(10**9) fills the memory.
+_FILTERS = frozenset(
+    [
+        "abs",
+        "capitalize",
+        "count",
+        "d",
+        "default",
+        "first",
+        "float",
+        "int",
+        "last",
+        "length",
+        "list",
+        "lower",
+        "map",
+        "max",
+        "min",
+        "reject",
+        "reverse",
+        "select",
+        "sort",
+        "string",
+        "title",
+        "truncate",
+        "unique",
+        "upper",
+        "urlencode",
+        "wordcount",
+    ]
+)
+_METHODS: dict[type, frozenset[str]] = {
+    str: frozenset(
+        [
+            "capitalize",
+            "casefold",
+            "count",
+            "endswith",
+            "find",
+            "isalpha",
+            "isdigit",
+            "islower",
+            "isupper",
+            "lower",
+            "partition",
+            "removeprefix",
+            "removesuffix",
+            "rpartition",
+            "rsplit",
+            "split",
+            "splitlines",
+            "startswith",
+            "strip",
+            "title",
+            "upper",
+        ]
+    ),
+    dict: frozenset(["get", "items", "keys", "values"]),
+    LoopContext: frozenset(["changed", "cycle"]),
+}
+_CALLABLE = frozenset().union(*_METHODS.values())
+_SAFE_SCHEMES = ("http", "https", "mailto", "tel")
+
+
+class TemplateTooLargeError(ValueError):
+    """A template would take more work, or make more text, than a letter can need."""
+
+
+class Url(str):
+    """The address of a link, ready to stand in an attribute."""
+
+    __slots__ = ()
+
+
+class Environment(ImmutableSandboxedEnvironment):
+    """Jinja2 for letters: strict names, listed filters and calls, a budget for each render."""
+
+    intercepted_binops = frozenset(["+", "-", "*", "/", "//", "%", "**"])
+
+    def __init__(self, sources: Mapping[str, str], html: bool, isolating: bool = True) -> None:
+        """Make an environment whose templates can extend each other; `html` escapes every value."""
+        super().__init__(
+            loader=DictLoader(sources),
+            autoescape=html,
+            undefined=StrictUndefined,
+            keep_trailing_newline=True,
+            cache_size=2_000,
+        )
+        self._html, self._isolating = html, isolating
+        self._left = BUDGET
+        self.finalize = self._finish
+        own: dict[str, Callable[..., Any]] = {
+            "join": self._join,
+            "replace": self._replace,
+            "trim": lambda value: str(value).strip(),
+            "link": link,
+            "date": _date,
+            "number": _number,
+            "country": _country,
+            "urlpart": lambda value: Url(quote(str(value), safe="@")),
+            "plain": Url,
+        }
+        self.filters = {name: self._bounded(call) for name, call in own.items()}
+        self.filters |= {name: self._bounded(FILTERS[name]) for name in _FILTERS}
+        self.filters |= {"_part": self._part, "_cost": self._cost, "_turns": self._turns}
+        self.globals = {"range": self.globals["range"], "_counter": Namespace}
+
+    def render(self, template: Template, values: Mapping[str, object]) -> str:
+        """Render within the budget. Raises TemplateTooLargeError, and what Jinja2 raises."""
+        self._left = BUDGET
+        pieces: list[str] = []
+        for piece in template.generate(values):
+            self._spend(len(piece))
+            pieces.append(piece)
+        return "".join(pieces)
+
+    # What may stand in a template ------------------------------------------------------------------
+
+    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+        """Parse, refuse what is not allowed, and weave the budget in."""
+        self._left = BUDGET  # constants are worked out while compiling
+        _refuse_size(source)
+        try:
+            tree = super()._parse(source, name, filename)
+            _check(tree, name, filename)
+            _instrument(tree)
+        except (RecursionError, ValueError) as error:  # too deep, or an integer of 5,000 digits
+            raise TemplateSyntaxError("is nested too deep", 1, name, filename) from error
+        return tree
+
+    def compile(self, source: Any, *arguments: Any, **options: Any) -> Any:
+        """Compile; what Python's own compiler cannot take is a TemplateSyntaxError as well."""
+        try:
+            return super().compile(source, *arguments, **options)
+        except (RecursionError, MemoryError, SyntaxError) as error:
+            raise TemplateSyntaxError("is nested too deep", 1) from error
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """Tell whether a template may read this: no internals, and of a type's methods those listed."""
+        for kind, allowed in _METHODS.items():
+            if isinstance(obj, kind) and callable(value):
+                return attr in allowed
+        return super().is_safe_attribute(obj, attr, value)
+
+    def call(self, context: Context, obj: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call what is listed, and count what it takes."""
+        owner = getattr(obj, "__self__", None)
+        known = isinstance(owner, tuple(_METHODS)) or isinstance(obj, BlockReference)
+        if not known and obj not in self.globals.values():
+            raise SecurityError("only methods like name.upper() can be called in letters")
+        for value in (owner, *args, *kwargs.values()):
+            self._cost(value)
+        return self._cost(super().call(context, obj, *args, **kwargs))
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        """Work out an operator on numbers; of texts and lists only `+`."""
+        numbers = isinstance(left, int | float) and isinstance(right, int | float)
+        if operator == "+" and not numbers:
+            self._cost(left)
+            self._cost(right)
+            if isinstance(left, str) and isinstance(right, str):
+                return self._shown(left) + self._shown(right)
+            if not isinstance(left, list) or not isinstance(right, list):
+                raise TypeError("+ adds numbers to numbers and texts to texts; use ~ between others")
+        elif not numbers or operator == "**":
+            raise TypeError(f"{operator} works on numbers only in letters")
+        result = super().call_binop(context, operator, left, right)
+        if isinstance(result, int) and abs(result) > _MAX_INTEGER:
+            raise TemplateTooLargeError("a number is too large")
+        return result
+
+    # The budget ------------------------------------------------------------------------------------
+
+    def _spend(self, work: int) -> None:
+        self._left -= work
+        if self._left < 0:
+            raise TemplateTooLargeError("it repeats or grows without end")
+
+    def _cost(self, value: Any) -> Any:
+        """Count a value and give it back."""
+        self._spend(1 + len(value) if isinstance(value, Sized) else 1)
+        return value
+
+    def _part(self, value: Any) -> Any:
+        """Count a value that becomes part of a text or a list; refuse what is itself a list."""
+        if value is not None and not isinstance(value, str | int | float):
+            if isinstance(value, StrictUndefined):
+                str(value)  # raises, with the name
+            raise TypeError("a list cannot be shown as it is; say how: |join(', ')")
+        return self._cost(value)
+
+    def _turns(self, items: Iterable[Any], weight: int) -> Iterator[Any]:
+        """Count each turn of a loop by what is done in it."""
+        for item in items:
+            self._spend(weight)
+            yield item
+
+    def _bounded(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(call)
+        def bounded(*args: Any, **kwargs: Any) -> Any:
+            for value in (*args, *kwargs.values()):
+                if not isinstance(value, Context):
+                    self._cost(value)
+            return self._cost(call(*args, **kwargs))
+
+        return bounded
+
+    def _join(self, items: Iterable[Any], between: str = "", attribute: str | None = None) -> str:
+        """Join what is shown of the items."""
+        parts = []
+        for item in items:
+            value = self.getattr(item, attribute) if attribute else item
+            parts.append(self._shown(self._part(value)))
+            self._cost(between)
+        return str(between).join(parts)
+
+    def _replace(self, text: str, old: str, new: str) -> str:
+        """Replace a text in another one."""
+        text, old, new = str(text), str(old), str(new)
+        self._spend(text.count(old) * len(new))
+        return text.replace(old, new)
+
+    # What a reader gets ----------------------------------------------------------------------------
+
+    def _shown(self, value: Any) -> str:
+        return languages.shown(value) if self._isolating and isinstance(value, str) else str(value)
+
+    def _finish(self, value: Any) -> Any:
+        """Return what is shown of a value."""
+        self._part(value)
+        if not isinstance(value, str) or isinstance(value, Url | Markup):
+            return "" if value is None else value
+        text = self._shown(value)
+        if not self._html or languages.FIRST_STRONG_ISOLATE not in text:
+            return text
+        marked = str(escape(text)).replace(languages.FIRST_STRONG_ISOLATE, "<bdi>")
+        return Markup(marked.replace(languages.POP_ISOLATE, "</bdi>"))  # noqa: S704 (escaped above)
+
+
+def link(value: object) -> Url:
+    """Return an address that is harmless as a link (Jinja filter); raises ValueError for javascript: etc."""
+    text = str(value).strip()
+    if not text:
+        raise ValueError("a link would be empty; write {% if … %} around it")
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):", text)
+    if not scheme or scheme[1].lower() not in _SAFE_SCHEMES:
+        raise ValueError(f"{text[:60]!r} is no link; it must begin with https:// or mailto:")
+    return Url(re.sub(r"[\s<>\"']", lambda found: f"%{ord(found[0]):02X}", text))
+
+
+@pass_context
+def _date(context: Context, value: object, form: str = "long") -> str:
+    """Write a day of the list (2012-05-06) out in the letter's language (Jinja filter)."""
+    text = str(value).strip()
+    if form not in ("full", "long", "medium", "short"):
+        raise ValueError(f"date({form!r}): the forms are full, long, medium and short")
+    try:
+        return languages.date(datetime.date.fromisoformat(text), context["_language"], form) if text else ""
+    except ValueError:
+        raise ValueError(f"{text[:60]!r} is no date; write like 2012-05-06") from None
+
+
+@pass_context
+def _number(context: Context, value: object) -> str:
+    """Write a number (12500, 0.5) with the separators of the letter's language (Jinja filter)."""
+    text = str(value).strip().replace(" ", "").replace("\u00a0", "")
+    if not text:
+        return ""
+    if not re.fullmatch(r"[-+]?[0-9]{1,15}(\.[0-9]{1,9})?", text):
+        raise ValueError(f"{text[:60]!r} is no number; write like 12500 or 0.5")
+    return languages.number(float(text) if "." in text else int(text), context["_language"])
+
+
+@pass_context
+def _country(context: Context, value: object) -> str:
+    """Name a country, given by code or name, in the letter's language (Jinja filter)."""
+    text = str(value).strip()
+    code = languages.country_code(text) if text else ""
+    if code is None:
+        raise ValueError(f"{text[:60]!r} is no country; write like DE or Germany")
+    return languages.country_name(code, context["_language"])
+
+
+def _refuse_size(source: str) -> None:
+    if len(source) > MAX_SOURCE:
+        raise TemplateSyntaxError(f"is too long for a letter (over {MAX_SOURCE} characters)", 1)
+    begins = [found.start() for found in re.finditer(r"\{[{%]", source)]
+    if len(begins) > MAX_TAGS:
+        line = source.count("\n", 0, begins[MAX_TAGS]) + 1
+        raise TemplateSyntaxError(f"has too many tags (over {MAX_TAGS})", line)
+    for begin in begins:
+        end = min(position for position in (*_ends(source, begin), len(source)) if position >= 0)
+        if end - begin > _MAX_TAG:
+            line = source.count("\n", 0, begin) + 1
+            raise TemplateSyntaxError(f"a tag is too long (over {_MAX_TAG} characters)", line)
+
+
+def _ends(source: str, begin: int) -> tuple[int, int]:
+    limit = begin + _MAX_TAG + 2
+    return source.find("}}", begin, limit), source.find("%}", begin, limit)
+
+
+def _check(tree: nodes.Template, name: str | None, filename: str | None) -> None:
+    def refuse(node: nodes.Node, text: str) -> None:
+        raise TemplateSyntaxError(text, node.lineno, name, filename)
+
+    for node in tree.find_all(nodes.Node):
+        if isinstance(node, nodes.Stmt) and not isinstance(node, _STATEMENTS):
+            word = _TAG_NAMES.get(type(node), type(node).__name__.lower())
+            refuse(node, f"the tag {{% {word} %}} is not known in letters")
+        elif isinstance(node, nodes.For) and node.recursive:
+            refuse(node, "a loop cannot be recursive in letters")
+        elif isinstance(node, nodes.Call):
+            called = node.node
+            if isinstance(called, nodes.Name):
+                if called.name not in ("super", "range", "_counter"):
+                    refuse(node, f"{called.name}() cannot be called in letters")
+            elif not isinstance(called, nodes.Getattr) or called.attr not in _CALLABLE:
+                word = called.attr if isinstance(called, nodes.Getattr) else "this"
+                refuse(node, f"{word}() cannot be called in letters")
+        elif isinstance(node, nodes.Const) and isinstance(node.value, int) and node.value > _MAX_INTEGER:
+            refuse(node, "a number is too large")
+
+
+def _instrument(tree: nodes.Template) -> None:
+    """Put counters around everything that repeats, grows, or looks at every character."""
+
+    def counted(node: Any, by: str, *arguments: nodes.Expr) -> nodes.Filter:
+        return nodes.Filter(node, by, list(arguments), [], None, None, lineno=node.lineno)
+
+    def parts(items: list[nodes.Expr]) -> list[nodes.Expr]:
+        static = (nodes.Const, nodes.List, nodes.Tuple, nodes.Dict)
+        return [item if isinstance(item, static) else counted(item, "_part") for item in items]
+
+    for node in list(tree.find_all(nodes.Node)):
+        if isinstance(node, nodes.For):
+            weight = 2 + sum(
+                len(below.data) if isinstance(below, nodes.TemplateData) else 1
+                for child in (*node.body, *([node.test] if node.test else []))
+                for below in (child, *child.find_all(nodes.Node))
+            )
+            node.iter = counted(node.iter, "_turns", nodes.Const(weight, lineno=node.lineno))
+        elif isinstance(node, nodes.Concat):
+            node.nodes = parts(node.nodes)
+        elif isinstance(node, nodes.List) or (isinstance(node, nodes.Tuple) and node.ctx == "load"):
+            node.items = parts(node.items)
+        elif isinstance(node, nodes.Pair):
+            (node.value,) = parts([node.value])
+        elif isinstance(node, nodes.Compare):
+            node.expr = counted(node.expr, "_cost")
+            for operand in node.ops:
+                operand.expr = counted(operand.expr, "_cost")
+        elif isinstance(node, nodes.Test):
+            if node.name not in ("defined", "undefined"):
+                node.node = counted(node.node, "_cost")
+            node.args = [counted(one, "_cost") for one in node.args or []]
+        elif isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Slice):
+            node.node = counted(node.node, "_cost")

@@ -1,0 +1,146 @@
+"""Send a letter to yourself first: the mail a contact would get, to your own address and nobody else's.
+
+The message is made by the code that sends; the subject is marked, and envelope and To line name only the
+tester, so that an answer to all reaches nobody. It is no delivery, but it counts against the account's
+limits, and a suppressed address gets no test either. Raises ServerError, StoppedError, UsageError.
+"""
+
+from __future__ import annotations
+
+import datetime
+import selectors
+import ssl
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from outreach import address, message
+from outreach.connection import Opened, Opening
+from outreach.delivery import Orders
+from outreach.errors import Exit, OutreachError, ServerError, StoppedError, UsageError
+from outreach.ledger import Ledger
+from outreach.model import Contact, Outcome, Verdict
+from outreach.plan import Plan
+from outreach.smtp import BodyWanted, Closed, Event, Finished, Session
+
+MOST = 12  # letters of one test
+_CHUNK = 64 * 1024
+
+
+def send(plan: Plan, contacts: Sequence[Contact], to: str, orders: Orders, ledger: Ledger) -> int:
+    """Send the letters of these contacts to one address; return how many the server accepted."""
+    now = time.time()
+    refused = ledger.suppressions(now)
+    if reason := refused.get(address.key(to)) or refused.get(f"@{address.domain(to)}"):
+        raise UsageError(f"{to} is suppressed: {reason}", "a test goes to an address of your own")
+    messages = [_message(plan, contact, to, ledger, now) for contact in contacts]
+    opened = _open(orders)
+    session, done = Session(opened.extensions), 0
+    try:
+        for data in messages:
+            with ledger.transaction():
+                _refuse_full(orders, ledger)
+                domain = address.domain(to)
+                slot = ledger.take_slot(orders.account, domain, time.time(), time.time())
+            outcome = _deliver(opened, session, address.wire(plan.sender.address), to, data)
+            if not outcome.reached_rcpt:
+                ledger.release_slot(slot)
+            if outcome.verdict is not Verdict.SENT:
+                words = f"{outcome.code} {outcome.reply}" if outcome.code else outcome.reason
+                raise ServerError(
+                    f"{orders.server} did not take the test to {to}: {words}",
+                    f"{done} of {len(messages)} test mails were accepted",
+                    exit_code=Exit.REFUSED if outcome.verdict is Verdict.FAILED else Exit.UNREACHABLE,
+                )
+            done += 1
+    finally:
+        session.quit()
+        _write(opened, session)
+        opened.socket.close()
+    return done
+
+
+def _message(plan: Plan, contact: Contact, to: str, ledger: Ledger, now: float) -> bytes:
+    rendered = plan.letter.render(contact, plan.sender, plan.reply_to, plan.today)
+    return message.build(
+        replace(rendered, subject=f"[TEST] {rendered.subject}"),
+        Contact(to, name=contact.name),
+        plan.sender,
+        plan.reply_to,
+        plan.unsubscribe,
+        message.new_message_id(ledger.key, to, address.domain(plan.sender.address)),
+        datetime.datetime.fromtimestamp(now, datetime.UTC),
+    )
+
+
+def _refuse_full(orders: Orders, ledger: Ledger) -> None:
+    """A test does not wait for its turn, but it never goes beyond a limit."""
+    history, now = ledger.history(account=orders.account), time.time()
+    for limit in orders.rate:
+        oldest = history(limit.count)
+        if oldest is not None and oldest.at + limit.seconds > now:
+            raise StoppedError(
+                f"the limit of {limit} is used up", "tests count too; try again later, or with a smaller one"
+            )
+
+
+def _open(orders: Orders) -> Opened:
+    opening = Opening(orders.server, orders.user, orders.password, orders.ehlo_name, lambda: None)
+    try:
+        while (result := opening.result()) is None:
+            time.sleep(0.02)
+    except BaseException:
+        opening.cancel()
+        raise
+    if isinstance(result, OutreachError):
+        raise result
+    return result
+
+
+def _deliver(opened: Opened, session: Session, sender: str, to: str, data: bytes) -> Outcome:
+    """Take one message through the session."""
+    smtputf8 = address.needs_smtputf8(to)
+    if refusal := session.refusal(data, smtputf8):
+        return refusal
+    session.begin(sender, address.wire(to), data, smtputf8)
+    outcome: Outcome | None = None
+    while outcome is None or session.busy or session.phase.value == "reset":
+        wants_write = _write(opened, session)
+        for event in _read(opened, session, wants_write):
+            if isinstance(event, BodyWanted):
+                session.permit()
+            elif isinstance(event, Finished):
+                outcome = event.outcome
+            elif isinstance(event, Closed) and outcome is not None:
+                return outcome
+    return outcome
+
+
+def _write(opened: Opened, session: Session) -> bool:
+    """Write what the socket takes; tell whether something is left."""
+    try:
+        while session.outgoing:
+            with memoryview(session.outgoing) as view:
+                count = opened.socket.send(view[:_CHUNK])
+            session.wrote(count)
+    except (BlockingIOError, ssl.SSLWantWriteError):
+        return True
+    except (ssl.SSLWantReadError, OSError):
+        pass  # reading finds out
+    return False
+
+
+def _read(opened: Opened, session: Session, wants_write: bool) -> list[Event]:
+    with selectors.DefaultSelector() as selector:
+        selector.register(opened.socket, selectors.EVENT_READ | (selectors.EVENT_WRITE if wants_write else 0))
+        if not selector.select(session.patience or 30):
+            return session.lost("the server was silent")
+    events: list[Event] = []
+    try:
+        while data := opened.socket.recv(_CHUNK):
+            events += session.receive(data)
+        return events + session.lost("the server closed the connection")
+    except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        return events
+    except OSError as error:
+        return events + session.lost(f"the connection broke: {error.strerror or error}")
