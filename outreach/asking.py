@@ -12,8 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import click
-
 from outreach.console import Console
 from outreach.errors import OutreachError, SettingsError, UsageError
 
@@ -131,7 +129,7 @@ def _password(console: Console, settings: Settings) -> str | None:
                 f"there is no password for {settings.user}",
                 "set OUTREACH_SMTP_PASSWORD_COMMAND or OUTREACH_SMTP_PASSWORD in .env",
             )
-        password = str(click.prompt(f"Password for {settings.user}", hide_input=True, err=True))
+        password = console.secret(f"Password for {settings.user}")
     return password
 
 

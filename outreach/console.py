@@ -58,6 +58,10 @@ class Console:
         """Ask and return the answer in lower case."""
         return str(click.prompt(question, default="", show_default=False, err=True)).strip().lower()
 
+    def secret(self, prompt: str) -> str:
+        """Ask for a password; what is typed is not shown."""
+        return str(click.prompt(prompt, hide_input=True, err=True))
+
     def error(self, error: OutreachError) -> None:
         """Print what stops a command: the message, every problem, the next step."""
         click.echo(self._styled("outreach: ", fg="red", bold=True) + error.message, err=True)

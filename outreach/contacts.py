@@ -19,7 +19,7 @@ from typing import TextIO
 
 from outreach import address, languages
 from outreach.errors import ContactsError
-from outreach.model import CONTACT_COLUMNS, LETTER_VARIABLES, Contact
+from outreach.model import CONTACT_COLUMNS, LETTER_VARIABLES, Contact, name_part
 
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
 _HEADER_NAMES = {
@@ -29,10 +29,6 @@ _HEADER_NAMES = {
     "organization": "organisation",
     "org": "organisation",
     "lang": "language",
-    "first_name": "given_name",
-    "forename": "given_name",
-    "last_name": "family_name",
-    "surname": "family_name",
 }
 _GENDERS = {
     **dict.fromkeys(("f", "female", "woman", "w", "ms", "mrs"), "f"),
@@ -308,7 +304,7 @@ class _Row:
         standard["gender"] = self.known("gender", cells, lambda text: _GENDERS.get(text.lower().rstrip(".")))
         standard["audience"] = "-".join(standard["audience"].lower().split())
         fields = {name: text for name, text in cells.items() if name not in CONTACT_COLUMNS}
-        parts = (fields.get("given_name", ""), fields.get("family_name", ""))
+        parts = (name_part(fields, "given"), name_part(fields, "family"))
         standard["name"] = standard["name"] or " ".join(part for part in parts if part)
         return Contact(
             **standard, fields=fields, alternates=tuple(mails[1:]), line=self.line, file=self.result.file

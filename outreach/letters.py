@@ -30,8 +30,11 @@ from outreach.sources import LAYOUT, TemplateFile
 
 _BLOCK = re.compile(r"\{%-?\s*block\s+(\w+)")
 _BETWEEN = "\n\n* * *\n\n"  # two languages in plain text
+# In a contact's field: control characters, blanks where they break lines, and halves of characters.
 _FIELD_CONTROLS: dict[int, int | None] = {
-    number: None for number in (*range(32), *range(127, 160)) if chr(number) not in "\t\n"
+    number: ord(" ") if chr(number).isspace() else None
+    for number in (*range(32), *range(127, 160))
+    if chr(number) not in "\t\n"
 }
 _FIELD_CONTROLS |= dict.fromkeys(range(0xD800, 0xE000), 0xFFFD)  # half a character
 _NOT_IN_SUBJECTS = (nodes.Extends, nodes.Block)

@@ -16,6 +16,17 @@ CONTACT_COLUMNS = ("email", "name", "audience", "organisation", "country", "lang
 # What a letter may use besides the fields of the list.
 LETTER_VARIABLES = (*CONTACT_COLUMNS, "country_name", "salutation", "today", "sender")
 
+# Columns that hold a part of a name; greetings use them.
+NAME_PARTS = {
+    "given": ("given_name", "first_name", "forename"),
+    "family": ("family_name", "last_name", "surname"),
+}
+
+
+def name_part(fields: Mapping[str, str], part: str) -> str:
+    """Return the given or the family name, from whichever column has it."""
+    return next((fields[column] for column in NAME_PARTS[part] if fields.get(column)), "")
+
 
 @dataclass(frozen=True, slots=True)
 class Contact:

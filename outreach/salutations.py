@@ -18,7 +18,7 @@ from typing import Any
 
 from outreach import languages
 from outreach.errors import LetterError, Problem
-from outreach.model import Contact, Identity
+from outreach.model import NAME_PARTS, Contact, Identity, name_part
 
 _NAMES = ("name", "family", "given")
 # What a greeting may use; each name also in the form of address, where a language has one (vocative).
@@ -75,7 +75,7 @@ class Phrases:
         return _fill(f"{self.footer.strip()}\n{self.opt_out.strip()}", values, direction)
 
     def _known(self, contact: Contact, gender: str) -> dict[str, str]:
-        family, given = (contact.fields.get(f"{name}_name", "") for name in ("family", "given"))
+        family, given = (name_part(contact.fields, part) for part in ("family", "given"))
         name = contact.name
         if family and given and (self.family_name_first or not name):
             parts = (family, given) if self.family_name_first else (given, family)
@@ -221,7 +221,7 @@ def _wrong(patterns: object) -> list[str]:
 def _gender(contact: Contact) -> str:
     if contact.gender:
         return contact.gender
-    named = contact.name or contact.fields.get("family_name") or contact.fields.get("given_name")
+    named = contact.name or any(name_part(contact.fields, part) for part in NAME_PARTS)
     return "organisation" if contact.organisation and not named else "unknown"
 
 

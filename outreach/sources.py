@@ -24,7 +24,7 @@ _MAX_BYTES = 400_000  # of one file
 _MAX_TOGETHER = 5_000_000
 _FILE_NAME = re.compile(r"([A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*)(?:\.([\w-]+))?\.md")
 _HEADER = re.compile(r"([A-Za-z][A-Za-z-]*):[ \t]*(.*)")
-_SOURCE = re.compile(r"(\S+)[ \t]+([0-9a-f]{8})")
+_SOURCE = re.compile(r"(\S+)[ \t]+(\S+)")
 _EXTENDS = re.compile(r"\s*\{%-?\s*extends\s+[\"']([^\"']+)[\"']\s*-?%\}")
 
 

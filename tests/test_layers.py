@@ -19,11 +19,13 @@ TABLE = [
 
 IMPORTERS = {
     "aiosmtpd": {"rehearsal"},
+    "babel": {"languages"},
     "click": {"cli", "console"},
     "css_inline": {"letters"},
     "dotenv": {"settings"},
     "email_validator": {"address"},
-    "jinja2": {"letters"},
+    "jinja2": {"letters", "sandbox"},
+    "langcodes": {"languages"},
     "markdown_it": {"markdown"},
     "rich": {"console"},
     "smtplib": {"connection"},
@@ -38,6 +40,7 @@ HEAVY = (
     "dotenv",
     "email_validator",
     "jinja2",
+    "langcodes",
     "markdown_it",
     "rich",
     "sqlalchemy",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from outreach import contacts, letters
+from outreach import contacts, sandbox, sources
 from outreach.errors import Exit, LetterError
 from outreach.letters import Letter
 from outreach.model import CONTACT_COLUMNS, Contact, Identity, Rendered
@@ -31,14 +31,15 @@ organisation = ["Dear all,"]
 group = ["Dear all,"]
 [footer]
 text = "From {sender}, {reply_to}"
+opt_out = "Say STOP"
 """
 
 
 def letter(files: dict[str, str], layout: str = LAYOUT, phrases: Iterable[str] = ("en",)) -> Letter:
-    sources = {f"l/{name}": text for name, text in files.items()}
-    sources["_layout.html"] = layout
-    sources |= {f"_languages/{tag}.toml": PHRASES for tag in phrases}
-    return Letter("l", sources)
+    texts = {f"l/{name}": text for name, text in files.items()}
+    texts["_layout.html"] = layout
+    texts |= {f"_languages/{tag}.toml": PHRASES for tag in phrases}
+    return Letter("l", texts)
 
 
 def problems(files: dict[str, str], **more: str) -> list[tuple[str, int | None, str]]:
@@ -83,13 +84,13 @@ def test_a_letter_is_rendered_as_subject_text_and_html_with_its_footer() -> None
     assert made.subject == "To Ann Lee"
     assert made.text == (
         "Dear Ms Ann Lee,\n\nHelp Bonn & Köln in Germany until May 14, 2012.\n\n"
-        "Committee ann@party.example party en f\n\n-- \nFrom Committee, answers@mail.example\n"
+        "Committee ann@party.example party en f\n\n-- \nFrom Committee, answers@mail.example\nSay STOP\n"
     )
     assert made.html == (
         '<html lang="en" dir="ltr"><head></head><body><p>Dear Ms Ann Lee,</p>\n'
         "<p><strong>Help</strong> Bonn &amp; Köln in Germany until May 14, 2012.</p>\n"
         "<p>Committee ann@party.example party en f</p>\n"
-        "<hr>From Committee, answers@mail.example</body></html>"
+        "<hr>From Committee, answers@mail.example\nSay STOP</body></html>"
     )
     assert (made.language, made.direction, made.template) == ("en", "ltr", "en.md")
 
@@ -137,8 +138,8 @@ def test_names_are_the_folders_with_letters(tmp_path: Path) -> None:
     for name in ("b/en.md", "a/en.md", "_languages/en.toml", ".git/en.md", "_draft/en.md", "empty/x.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("")
-    assert letters.names(tmp_path) == ["a", "b"]
-    assert letters.names(tmp_path / "nowhere") == []
+    assert sources.names(tmp_path) == ["a", "b"]
+    assert sources.names(tmp_path / "nowhere") == []
 
 
 # Headers -----------------------------------------------------------------------------------------
@@ -148,7 +149,7 @@ def test_names_are_the_folders_with_letters(tmp_path: Path) -> None:
     ("source", "line", "says"),
     [
         ("Subjekt: x\nSubject: s\n\nx", 1, "unknown header Subjekt:"),
-        ("Subject: s\nAttach: a.pdf\n\nx", 2, "attachments are not supported"),
+        ("Subject: s\nAttach: a.pdf\n\nx", 2, "there is no file a.pdf"),
         ("Subject: s\nSource: en 1\nSubject: t\n\nx", 3, "a second Subject:"),
         ("Subject: s\n folded\n\nx", 2, "is no header line"),
         ("Subject: s\nno header\n\nx", 2, "is no header line"),
@@ -170,8 +171,8 @@ def test_a_header_mistake_is_named_with_its_line(source: str, line: int | None, 
 def test_header_names_have_any_case_and_a_bom_and_crlf_do_not_matter(tmp_path: Path) -> None:
     (tmp_path / "l").mkdir()
     (tmp_path / "l" / "en.md").write_bytes(b"\xef\xbb\xbfSUBJECT:  Hi \r\nsource: en 1\r\n\r\nA\r\nB\r\n")
-    sources = letters.read_sources(tmp_path, "l", ROOT / "templates")
-    made = Letter("l", sources).render(contact(), ME, ANSWERS, TODAY)
+    texts = sources.read(tmp_path, "l", ROOT / "templates")
+    made = Letter("l", texts).render(contact(), ME, ANSWERS, TODAY)
     assert made.subject == "Hi"
     assert body(made.text) == "A\nB"
 
@@ -230,11 +231,11 @@ def block(text: str, name: str = "ask") -> str:
         (
             {
                 "de.md": child("en.md", block("mitte")),
-                "de.party.md": child("de.md", block("so {{ super() }}")),
+                "de.party.md": child("de.md", block("so\n\n{{ super() }}")),
             },
             GERMAN_PARTY,
             "base",
-            "A\n\nso mitte\n\nZ",
+            "A\n\nso\n\nmitte\n\nZ",
         ),
     ],
 )
@@ -434,9 +435,9 @@ def test_a_letter_that_greets_needs_the_greetings_of_its_language() -> None:
 
 
 def test_a_bad_language_file_is_a_problem_of_the_letter() -> None:
-    sources = {"l/en.md": f"{S}x", "_layout.html": LAYOUT, "_languages/en.toml": "x"}
+    texts = {"l/en.md": f"{S}x", "_layout.html": LAYOUT, "_languages/en.toml": "x"}
     with pytest.raises(LetterError) as caught:
-        Letter("l", sources)
+        Letter("l", texts)
     assert "_languages/en.toml" in str(caught.value.problems[0])
 
 
@@ -475,8 +476,8 @@ FILES = ("en", "en.party", "de", "de.party", "de-CH", "pt-BR", "fr.deputy", "el"
         ("de-CH", "", "party", "de-CH.md", False),  # a region's general file before the language's party file
         ("de-AT", "", "party", "de.party.md", True),
         ("pt-BR", "", "", "pt-BR.md", True),
-        ("pt", "", "", "en.md", False),  # a region's file is not for everybody
-        ("pt-PT", "", "party", "en.party.md", False),
+        ("pt", "", "", "pt-BR.md", True),  # Brazil's Portuguese before English
+        ("pt-PT", "", "party", "pt-BR.md", False),
         ("fr", "", "deputy", "fr.deputy.md", True),
         ("fr", "", "party", "en.party.md", False),
         ("fr-CA", "", "deputy", "fr.deputy.md", True),
@@ -490,12 +491,11 @@ FILES = ("en", "en.party", "de", "de.party", "de-CH", "pt-BR", "fr.deputy", "el"
         ("", "JP", "party", "en.party.md", False),
         ("", "", "", "en.md", True),
         ("it", "CH", "", "de.md", False),  # a language of the country before the mailing's default
-        ("DE", "", "", "en.md", False),  # not normalised: contacts.py does that
     ],
 )
 def test_which_file_wins(language: str, country: str, audience: str, file: str, complete: bool) -> None:
-    found = _choice().find(contact(language=language, country=country, audience=audience))
-    assert (found.file.file, found.complete) == (file, complete)
+    found = _choice().choose(contact(language=language, country=country, audience=audience))
+    assert (found.file, found.complete) == (file, complete)
 
 
 @cache
@@ -505,9 +505,9 @@ def _choice() -> Letter:
 
 def test_a_letter_without_the_default_language_says_what_to_write() -> None:
     made = letter({"de.md": f"{S}x"})
-    assert made.find(contact(language="de")).file.file == "de.md"
+    assert made.choose(contact(language="de")).file == "de.md"
     with pytest.raises(LetterError, match=r"nothing for ann@party.example: tried fr, en for party") as caught:
-        made.find(contact(language="fr", audience="party"))
+        made.choose(contact(language="fr", audience="party"))
     assert "l/en.md" in caught.value.hint
 
 
@@ -596,7 +596,7 @@ def test_a_letter_is_a_folder_inside_templates(tmp_path: Path, name: str) -> Non
     (tmp_path / "l").mkdir()
     (tmp_path / "l" / "en.md").write_text(f"{S}x")
     with pytest.raises(LetterError) as caught:
-        letters.read_sources(tmp_path, name, ROOT / "templates")
+        sources.read(tmp_path, name, ROOT / "templates")
     assert caught.value.hint == "letters there: l"
 
 
@@ -604,7 +604,7 @@ def test_a_file_that_is_not_utf8_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "l").mkdir()
     (tmp_path / "l" / "en.md").write_bytes(b"Subject: s\n\nJ\xfcrgen")
     with pytest.raises(LetterError) as caught:
-        letters.read_sources(tmp_path, "l", ROOT / "templates")
+        sources.read(tmp_path, "l", ROOT / "templates")
     assert "is not UTF-8" in str(caught.value.problems[0])
 
 
@@ -624,7 +624,7 @@ def test_a_file_that_is_not_utf8_is_a_problem(tmp_path: Path) -> None:
     ],
 )
 def test_a_harmless_link_stays(value: str, link: str) -> None:
-    assert letters.link(value) == link
+    assert sandbox.link(value) == link
 
 
 @pytest.mark.parametrize(
@@ -649,14 +649,14 @@ def test_a_harmless_link_stays(value: str, link: str) -> None:
 )
 def test_a_link_that_is_none_is_refused(value: str) -> None:
     with pytest.raises(ValueError, match="is no link; it must begin with https://"):
-        letters.link(value)
+        sandbox.link(value)
     assert "list.csv:7" in refused(f"{S}[x]({{{{ q }}}})", contact(q=value))
 
 
 @pytest.mark.parametrize("value", ["", " "])
 def test_an_empty_link_is_a_gap_and_refused(value: str) -> None:
     with pytest.raises(ValueError, match="link"):
-        letters.link(value)
+        sandbox.link(value)
     assert "list.csv:7" in refused(f"{S}[x]({{{{ q }}}})", contact(q=value))
     made = render({"en.md": f"{S}A{{% if q %}} [x]({{{{ q }}}}){{% endif %}}"}, contact(q=""))
     assert body(made.text) == "A"
@@ -684,7 +684,7 @@ def test_a_value_in_a_link_leads_to_the_same_place_in_html_and_text(source: str,
 
 @cache
 def shipped() -> Letter:
-    return Letter("solidarity", letters.read_sources(ROOT / "templates", "solidarity", ROOT / "templates"))
+    return Letter("solidarity", sources.read(ROOT / "templates", "solidarity", ROOT / "templates"))
 
 
 @cache
@@ -723,9 +723,8 @@ def test_no_line_of_the_shipped_letters_has_a_gap() -> None:
 
 def test_every_audience_of_the_example_list_gets_its_own_ask() -> None:
     for to in example().contacts:
-        found = shipped().find(to)
+        (found,) = shipped().choose(to).parts
         assert found.file.audience == to.audience
-        assert found.file.language in ("en", "ru")
 
 
 def test_the_shipped_letters_extend_their_languages_general_letter() -> None:

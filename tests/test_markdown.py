@@ -12,8 +12,8 @@ from jinja2 import Environment as Jinja
 from jinja2 import TemplateSyntaxError
 
 from outreach import markdown
-from outreach.letters import Environment
 from outreach.markdown import MarkdownError
+from outreach.sandbox import Environment
 
 PROPERTY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # no wall clock in tests
 
@@ -33,8 +33,8 @@ def render(source: str, name: str = "en.md", **parents: str) -> tuple[str, str]:
     """Convert the way letters.py does, render both; empty lines do not count."""
     files = {f"{other}.md": markdown.convert(text) for other, text in parents.items()}
     files[name] = markdown.convert(source)
-    as_html = Environment({file: one.html for file, one in files.items()}, autoescape=True)
-    as_text = Environment({file: one.text for file, one in files.items()}, autoescape=False)
+    as_html = Environment({file: one.html for file, one in files.items()}, html=True)
+    as_text = Environment({file: one.text for file, one in files.items()}, html=False)
     made = as_html.get_template(name).render(CONTEXT)
     text = as_text.get_template(name).render(CONTEXT)
     return re.sub(r"\n+", "\n", made).strip("\n"), re.sub(r"\n{3,}", "\n\n", text).strip("\n")
@@ -323,10 +323,10 @@ def test_super_adds_to_the_parents_block_without_empty_paragraphs() -> None:
         ("- a\n\n{% if x %}\n- b\n\nc\n{% endif %}", 3, "no whole paragraphs"),
         ("A {% if x %}\n\nB\n\n{% endif %}", 5, "opening tag stands inside a line"),
         ("A\n\n{% if x %}\n\nB {% endif %}", 3, "its end stands inside a line"),
-        ("A\n\n![x](y.png)", 3, "images are not supported"),
-        ("{% if x %}\n\n![x](y.png)\n\n{% endif %}", 3, "images are not supported"),
-        ("A\n\n{# a\ncomment #}\n\n![x](y.png)", 6, "images are not supported"),
-        ("| a |\n|---|\n| 1 |\n| ![x](y.png) |", 4, "images are not supported"),
+        ("A\n\n![x](y.png)", 3, "there is no image y.png"),
+        ("{% if x %}\n\n![x](y.png)\n\n{% endif %}", 3, "there is no image y.png"),
+        ("A\n\n{# a\ncomment #}\n\n![x](y.png)", 6, "there is no image y.png"),
+        ("| a |\n|---|\n| 1 |\n| ![x](y.png) |", 4, "there is no image y.png"),
         ("A\n\nB \U000f0000", 3, "private-use character"),
         ("\U000ffffd", 1, "private-use character"),
     ],
@@ -409,7 +409,7 @@ def test_valid_jinja_stays_valid_or_is_refused_with_a_line(source: str) -> None:
         assert 1 <= error.line <= source.count("\n") + 1
         return
     for template in (converted.html, converted.text):
-        Environment({}, autoescape=True).parse(template)
+        Environment({}, html=True).parse(template)
 
 
 @PROPERTY

@@ -19,7 +19,7 @@ SHIPPED = Path(__file__).parent.parent / "templates" / "_languages"
 
 MINIMAL = """
 registers = { party = "comrades" }
-titles = ["Dr"]
+titles = { "Dr" = "Dr" }
 [greeting.formal]
 f = ["Dear {title} {name},", "Dear Ms {name},", "Dear Madam,"]
 m = ["Dear {title} {name},", "Dear Mr {name},", "Dear Sir,"]
@@ -34,6 +34,7 @@ organisation = ["Comrades!"]
 group = ["Comrades!"]
 [footer]
 text = "From {sender}, answers to {reply_to}"
+opt_out = "Say STOP"
 """
 
 
@@ -157,7 +158,8 @@ def test_every_shipped_footer_names_sender_and_reply_address(path: Path) -> None
 def test_the_first_pattern_whose_fields_are_all_known_wins() -> None:
     phrases = salutations.parse("x.toml", MINIMAL)
     assert phrases.greet(contact("f", name="Ann Lee", title="Dr")) == "Dear Dr Ann Lee,"
-    assert phrases.greet(contact("f", name="Ann Lee", title="dr")) == "Dear Ms Ann Lee,"
+    assert phrases.greet(contact("f", name="Ann Lee", title="dr.")) == "Dear Dr Ann Lee,"
+    assert phrases.greet(contact("f", name="Ann Lee", title="MP")) == "Dear Ms Ann Lee,"
     assert phrases.greet(contact("f", title="Dr")) == "Dear Madam,"
     assert phrases.greet(contact("organisation", organisation="Open Cells")) == "Dear Open Cells,"
     assert phrases.greet(contact("organisation", name="Ann Lee")) == "Dear all,"
@@ -195,7 +197,7 @@ def test_the_footer_takes_the_address_where_the_sender_has_no_name() -> None:
     phrases = salutations.parse("x.toml", MINIMAL)
     answers = Identity("Desk", "answers@mail.example")
     assert phrases.foot(Identity("", "me@mail.example"), answers) == (
-        "From me@mail.example, answers to answers@mail.example"
+        "From me@mail.example, answers to answers@mail.example\nSay STOP"
     )
 
 
@@ -240,7 +242,7 @@ def test_a_mistake_in_a_language_file_is_named(old: str, new: str, expected: str
 
 def test_all_mistakes_are_shown_at_once() -> None:
     found = problems("")
-    assert len(found) == 6
+    assert len(found) == 7
     assert all(one.startswith("_languages/x.toml: ") for one in found)
 
 
@@ -267,8 +269,8 @@ def test_a_file_that_is_no_toml_says_where() -> None:
         "[footer]\ntext = ['x']",
         MINIMAL.replace('"Dear Sir,"', "1"),
         MINIMAL.replace('"Dear Sir,"', '["x"]'),
-        MINIMAL.replace('titles = ["Dr"]', "titles = 5"),
-        MINIMAL.replace('titles = ["Dr"]', "titles = [{ a = 1 }]"),
+        MINIMAL.replace('titles = { "Dr" = "Dr" }', "titles = 5"),
+        MINIMAL.replace('titles = { "Dr" = "Dr" }', "titles = { a = { x = 'y' } }"),
     ],
 )
 def test_a_value_of_the_wrong_kind_is_a_letter_error_not_a_traceback(text: str) -> None:

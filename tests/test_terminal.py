@@ -87,7 +87,7 @@ def test_a_mailing_is_asked_for_shown_while_it_goes_and_stopped_by_ctrl_c(ready:
     with sink.run() as server:
         ready.env["OUTREACH_SMTP_URL"] = server.url
         with terminal(ready, "send", "--rate", "10/second", "--rate-per-domain", "unlimited") as person:
-            person.wait_for(r"Send 30 letters in 1 language to 1 country as Solidarity Committee .*\[y/N/p")
+            person.wait_for(r"Send 30 letters in 1 language to 1 country as Solidarity Committee .*\[y/N/t")
             person.type("p")
             person.wait_for("Dear Person 0")
             assert not server.record
