@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import re
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from outreach.attachments import AttachmentError, Load
 from outreach.errors import LetterError, Problem
 from outreach.languages import Step
 from outreach.model import LETTER_VARIABLES, Attachment, Contact, Identity, Rendered
-from outreach.sandbox import Environment
+from outreach.sandbox import Environment, as_html
 from outreach.sources import LAYOUT, TemplateFile
 
 _BLOCK = re.compile(r"\{%-?\s*block\s+(\w+)")
@@ -448,9 +449,10 @@ class Letter:
                 for part in parts
             )
             footer = Markup("\n").join(
-                Markup('<span lang="{}" dir="{}">{}</span>').format(part.language, part.direction, line)
+                Markup('<span lang="{}" dir="{}" style="display: block">{}</span>').format(
+                    part.language, part.direction, _lines(part.footer)
+                )
                 for part in parts
-                for line in part.footer.splitlines()
             )
         with self._blaming(choice.file, contact):
             framed = self._html.render(
@@ -466,7 +468,7 @@ class Letter:
             )
             html = self._inliner.inline(framed)
         text = _BETWEEN.join(part.text for part in parts)
-        feet = "\n\n".join(languages.shown(part.footer) for part in parts if part.footer)
+        feet = "\n\n".join(_wrapped(languages.shown(part.footer)) for part in parts if part.footer)
         if feet:
             text = f"{text}\n\n-- \n{feet}"
         attached = dict.fromkeys(one for part in parts for one in part.attachments)
@@ -542,6 +544,18 @@ class Letter:
             raise LetterError(
                 f"{self.name}/{file} cannot be rendered for {contact.email} ({where}): {error}"
             ) from error
+
+
+def _lines(text: str) -> Markup:
+    return Markup("<br>").join(as_html(languages.shown(line)) for line in text.splitlines())
+
+
+def _wrapped(text: str) -> str:
+    """Break the lines of a footer for plain text, where nobody else does."""
+    lines = (
+        textwrap.wrap(line, 76, break_long_words=False, break_on_hyphens=False) for line in text.split("\n")
+    )
+    return "\n".join("\n".join(parts) for parts in lines)
 
 
 def _clean(value: str) -> str:

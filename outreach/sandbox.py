@@ -277,10 +277,14 @@ class Environment(ImmutableSandboxedEnvironment):
         if not isinstance(value, str) or isinstance(value, Url | Markup):
             return "" if value is None else value
         text = self._shown(value)
-        if not self._html or languages.FIRST_STRONG_ISOLATE not in text:
-            return text
-        marked = str(escape(text)).replace(languages.FIRST_STRONG_ISOLATE, "<bdi>")
-        return Markup(marked.replace(languages.POP_ISOLATE, "</bdi>"))  # noqa: S704 (escaped above)
+        return as_html(text) if self._html else text
+
+
+def as_html(text: str) -> Markup:
+    """Escape a text for HTML; isolates become <bdi>."""
+    escaped = str(escape(text))
+    escaped = escaped.replace(languages.FIRST_STRONG_ISOLATE, "<bdi>")
+    return Markup(escaped.replace(languages.POP_ISOLATE, "</bdi>"))  # noqa: S704 (escaped above)
 
 
 def link(value: object) -> Url:
