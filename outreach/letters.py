@@ -38,6 +38,7 @@ _FIELD_CONTROLS: dict[int, int | None] = {
     if chr(number) not in "\t\n"
 }
 _FIELD_CONTROLS |= dict.fromkeys(range(0xD800, 0xE000), 0xFFFD)  # half a character
+_BLANKS = re.compile(r"[^\S\u00a0\u2007\u202f]+")  # not the no-break spaces before a French colon
 _NOT_IN_SUBJECTS = (nodes.Extends, nodes.Block)
 
 
@@ -507,7 +508,7 @@ class Letter:
         if one.file not in self._subjects:
             self._subjects[one.file] = self._plain.from_string(self._subject(one) or "")
         with self._blaming(one.file, contact):
-            subject = " ".join(self._plain.render(self._subjects[one.file], values).split())
+            subject = _BLANKS.sub(" ", self._plain.render(self._subjects[one.file], values)).strip()
             text = self._text.render(self._text.get_template(one.file), values)
             content = self._html.render(self._html.get_template(one.file), values)
         if not subject:
