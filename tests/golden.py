@@ -71,9 +71,7 @@ def subject_and_markdown(language: str, audience: str) -> tuple[str, str]:
         ask = special.split("{% block ask %}")[1].split("{% endblock %}")[0]
         before, _, rest = body.partition("{% block ask %}")
         body = before + ask.strip() + rest.partition("{% endblock %}")[2]
-    subject = next(line for line in head.split("\n") if line.startswith("Subject: ")).removeprefix(
-        "Subject: "
-    )
+    (subject,) = re.findall(r"^Subject: (.*)$", head, re.MULTILINE)
     _, organisation, _ = PEOPLE[language]
     for tag, value in (
         ("{{ salutation }}", GREETINGS[language][AUDIENCES.index(audience)]),
@@ -91,15 +89,13 @@ def subject_and_markdown(language: str, audience: str) -> tuple[str, str]:
 
 def footer(language: str) -> str:
     """Return the footer, its lines as long as they are."""
-    data = tomllib.loads((TEMPLATES / "_languages" / f"{language}.toml").read_text(encoding="utf-8"))[
-        "footer"
-    ]
+    file = TEMPLATES / "_languages" / f"{language}.toml"
+    data = tomllib.loads(file.read_text(encoding="utf-8"))["footer"]
     text = f"{data['text'].strip()}\n{data['opt_out'].strip()}"
-    if language == "ar":  # Latin names inside Arabic are isolated
-        return text.replace("{sender}", f"\u2068{SENDER}\u2069").replace(
-            "{reply_to}", f"\u2068{ADDRESS}\u2069"
-        )
-    return text.replace("{sender}", SENDER).replace("{reply_to}", ADDRESS)
+    # Latin names inside Arabic are isolated.
+    before, behind = ("\u2068", "\u2069") if language == "ar" else ("", "")
+    text = text.replace("{sender}", f"{before}{SENDER}{behind}")
+    return text.replace("{reply_to}", f"{before}{ADDRESS}{behind}")
 
 
 def expected_text(language: str, audience: str) -> str:

@@ -51,9 +51,8 @@ def test_subject_and_text_are_the_golden_ones(language: str, audience: str) -> N
 @pytest.mark.parametrize(("language", "audience"), CASES)
 def test_the_golden_files_were_built_without_the_program(language: str, audience: str) -> None:
     built = golden.expected_text(language, audience)
-    assert golden.path(language, audience).read_text(encoding="utf-8") == built, (
-        "run tests/golden.py, and read"
-    )
+    stored = golden.path(language, audience).read_text(encoding="utf-8")
+    assert stored == built, "run tests/golden.py, and read the difference"
 
 
 @pytest.mark.parametrize(("language", "audience"), CASES)
