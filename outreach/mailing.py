@@ -279,8 +279,8 @@ def cancel(
 
     Raises UsageError for an address that this mailing does not have; then nothing is cancelled.
     """
+    ledger.settle_dead_runs(now)
     with ledger.transaction():
-        ledger.settle_dead_runs(now)
         deliveries = {one.address: one for one in ledger.deliveries(mailing)}
         keys = list(deliveries) if everybody else [plans.suppression_value(mail) for mail in mails]
         for mail, key in zip(mails, keys, strict=False):

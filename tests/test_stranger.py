@@ -1,0 +1,308 @@
+"""A letter from a stranger: it reads nothing but its own files, runs nothing, and takes neither time nor memory.
+
+Every case is a whole command in a process of its own that may use 5 seconds of processor and 300 MB.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import COMMAND, ENVIRONMENT, Project
+
+S = "Subject: s\n\n"
+SECRET = "root-of-all-secrets"
+CPU_SECONDS, MEGABYTES = 5, 300
+LOOP = "{% for i in range(100000) %}"
+BOMBS = {
+    "loops in loops": f"{S}{LOOP}{LOOP}{LOOP}x{{% endfor %}}{{% endfor %}}{{% endfor %}}",
+    "a loop of much text": f"{S}{LOOP}{'y' * 90_000}{{% endfor %}}",
+    "a loop in the subject": f"Subject: {LOOP}{LOOP}x{{% endfor %}}{{% endfor %}}\n\nx",
+    "a text repeated": f"{S}{{{{ 'a' * 10**9 }}}}",
+    "a list repeated": f"{S}{{{{ ([1] * 999999999)|length }}}}",
+    "a power": f"{S}{{{{ 9 ** 9 ** 9 }}}}",
+    "a product": f"{S}{{% set a = 999999999 %}}" + "{% set a = a * a %}" * 40 + "{{ a }}",
+    "a filter with a size": f"{S}{{{{ 'x'|center(999999999) }}}}",
+    "a method with a size": f"{S}{{{{ 'x'.ljust(999999999) }}}}",
+    "a format with a size": f"{S}{{{{ '%0999999999d' % 1 }}}}",
+    "a format method": f"{S}{{{{ '{{:>999999999}}'.format(1) }}}}",
+    "a wide indent": f"{S}{{{{ 'a\nb'|indent(999999999) }}}}",
+    "rounding": f"{S}{{{{ 1.5|round(999999999, 'ceil') }}}}",
+    "batches": f"{S}{{{{ 'x'|batch(999999999, 'y')|list|length }}}}",
+    "doubling by joining": f"{S}{{% set a = 'xxxxxxxx' %}}" + "{% set a = a ~ a %}" * 60 + "{{ a }}",
+    "doubling by adding": f"{S}{{% set a = 'xxxxxxxx' %}}" + "{% set a = a + a %}" * 60 + "{{ a }}",
+    "doubling by blocks": f"{S}{{% set a %}}xxxx{{% endset %}}"
+    + "{% set a %}{{ a }}{{ a }}{% endset %}" * 60,
+    "doubling of lists": f"{S}{{% set a = ['x'] %}}" + "{% set a = [a, a] %}" * 60 + "{{ a|string }}",
+    "comparing doubled lists": f"{S}{{% set a = [1] %}}{{% set b = [1] %}}"
+    + "{% set a = [a, a] %}{% set b = [b, b] %}" * 40
+    + "{{ a == b }}",
+    "replacing": f"{S}{{% set a = 'xxxxxxxx' %}}" + "{% set a = a|replace('x', a) %}" * 20 + "{{ a }}",
+    "joining": f"{S}{{% set a = 'xxxxxxxx' %}}" + "{% set a = a|list|join(a) %}" * 20 + "{{ a }}",
+    "sorting again and again": f"{S}{LOOP}{{% set a = range(99999)|list|sort|unique|list %}}{{% endfor %}}",
+    "comparing long texts": f"{S}{{% set a %}}{'x' * 80_000}{{% endset %}}{LOOP}{{{{ a == a ~ '' }}}}{{% endfor %}}",
+    "a recursive loop": f"{S}{{% for i in [1] recursive %}}{{{{ loop([1, 1]) }}}}{{% endfor %}}",
+    "a block that shows itself": f"{S}{{% block a %}}{{{{ self.a() }}}}{{% endblock %}}",
+    "deep brackets": f"{S}{{{{ {'(' * 900}1{')' * 900} }}}}",
+    "deep conditions": f"{S}{'{% if name %}' * 400}{'{% endif %}' * 400}",
+    "a long sum": f"{S}{{{{ 1{'+1' * 900} }}}}",
+    "an endless number": f"{S}{{{{ {'9' * 1900} }}}}",
+    "many tags": S + "{{ name }} " * 8_000,
+    "a huge file": S + "x" * 200_000,
+    "an enormous file": S + "x" * 3_000_000,
+    "nested quotes": S + ">" * 90_000 + "x",
+    "nested lists": S + "- " * 45_000 + "x",
+    "brackets": S + "[" * 90_000,
+    "links in links": S + "[a](" * 20_000,
+    "emphasis": S + "*a **a " * 12_000,
+    "backticks": S + "".join("`" * (n % 300) + "a" for n in range(600)),
+    "entities": S + "&#x41;" * 15_000,
+    "a table": S + "|a" * 300 + "\n" + "|-" * 300 + "\n" + ("|b" * 300 + "\n") * 120,
+    "many lifted lines": S + "{% if name %}\n\nx\n\n{% endif %}\n\n" * 480,
+    "deep lifted lines": S + "{% if name %}\n\n" * 90 + "x\n\n" + "{% endif %}\n\n" * 90,
+}
+
+
+def limited(project: Project, *arguments: str) -> tuple[int, str, int]:
+    """Run a command within the limits; return exit code, what it said, and its peak memory in MB."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+
+    with (project.folder / "said.txt").open("w+b") as said:
+        process = subprocess.Popen(
+            [*COMMAND, *arguments],
+            cwd=project.folder,
+            env=ENVIRONMENT | project.env,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            preexec_fn=limit,
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        said.seek(0)
+        return process.returncode, said.read().decode("utf-8", "replace"), usage.ru_maxrss // 1024
+
+
+@pytest.fixture
+def ready(project: Project) -> Project:
+    project.write("contacts.csv", "email,name,language,city\nann@d.example.org,Ann,en,Bonn\n")
+    return project
+
+
+@pytest.mark.parametrize("source", BOMBS.values(), ids=BOMBS)
+def test_no_template_takes_time_or_memory(ready: Project, source: str) -> None:
+    ready.letter(source)
+    code, said, megabytes = limited(ready, "preview")
+    assert code != -signal.SIGXCPU and code != -signal.SIGKILL, "too much time"
+    assert megabytes < MEGABYTES
+    assert "Traceback" not in said and "error of the program" not in said, said[-2000:]
+    assert code in (0, 65), said[-2000:]
+    if code == 65:
+        assert "hello/en.md" in said, "the file is named"
+
+
+def test_many_files_take_no_time_either(ready: Project) -> None:
+    for n in range(300):
+        ready.write(f"templates/hello/en.a{n}.md", S + "{{ name|upper }} *a **a\n\n" * 300)
+    ready.letter(S + "x")
+    code, said, megabytes = limited(ready, "letters", "check")
+    assert code in (0, 65), said[-2000:]
+    assert megabytes < MEGABYTES
+
+
+# Files -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def outside(ready: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that is none of the letter's business."""
+    path = tmp_path_factory.mktemp("outside") / "secret.md"
+    path.write_text(f"Subject: s\n\n{SECRET}\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "templates/hello/de.md",
+        "templates/_layout.html",
+        "templates/_languages/en.toml",
+        "templates/hello/p.png",
+    ],
+)
+def test_a_link_out_of_the_folder_is_refused(ready: Project, outside: Path, place: str) -> None:
+    ready.letter(S + ("![x](p.png)" if place.endswith("png") else "x"))
+    link = ready.folder / place
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(outside)
+    code, said, _ = limited(ready, "preview")
+    assert code == 65, said
+    assert "leads out of" in said
+    assert SECRET not in said
+
+
+def test_a_folder_that_is_a_link_out_of_the_templates_is_refused(ready: Project, outside: Path) -> None:
+    (ready.folder / "templates").mkdir()
+    (outside.parent / "en.md").write_text(f"{S}{SECRET}")
+    (ready.folder / "templates" / "hello").symlink_to(outside.parent)
+    code, said, _ = limited(ready, "preview")
+    assert code == 65 and SECRET not in said, said
+
+
+@pytest.mark.parametrize("special", ["fifo", "/dev/zero", "folder", "circle"])
+@pytest.mark.parametrize("place", ["de.md", "p.png"])
+def test_what_is_no_file_is_never_read(ready: Project, special: str, place: str) -> None:
+    ready.letter(S + "![x](p.png)")
+    path = ready.folder / "templates" / "hello" / place
+    if special == "fifo":
+        os.mkfifo(path)
+    elif special == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(path if special == "circle" else special)
+    code, said, _ = limited(ready, "preview")
+    assert code == 65, said
+    assert place in said
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("../outside.pdf", "inside the project folder"),
+        ("/etc/passwd", "inside the project folder"),
+        ("files/../../outside.pdf", "inside the project folder"),
+        (".env", "your own data"),
+        (".ssh/id", "your own data"),
+        ("outreach.db", "your own data"),
+        ("contacts.csv", "your own data"),
+        ("gone.pdf", "there is no file gone.pdf"),
+        ("files", "is no file"),
+        ("large.bin", "25 MB"),
+        ("{{ name }}.pdf", "there is no file"),
+        ("", "inside the project folder"),
+    ],
+)
+@pytest.mark.parametrize("how", ["Attach", "image"])
+def test_what_may_not_travel_is_refused_with_its_line(ready: Project, name: str, says: str, how: str) -> None:
+    (ready.folder / "files").mkdir()
+    (ready.folder / ".ssh").mkdir()
+    for file in (".env", ".ssh/id", "outreach.db"):
+        ready.write(file, "")
+    with (ready.folder / "large.bin").open("wb") as large:
+        large.truncate(25_000_001)
+    if how == "Attach":
+        ready.letter(f"Subject: s\nAttach: {name}\n\nx\n")
+        line = 2
+    else:
+        ready.letter(f"{S}![a picture](<{name}>)\n")
+        line = 3
+        if name in ("", "{{ name }}.pdf"):
+            says = "hello/en.md:3"
+    code, said, _ = limited(ready, "preview")
+    assert code == 65, said
+    assert f"hello/en.md:{line}: " in said
+    assert says in said
+
+
+def test_files_that_are_too_much_together_are_refused(ready: Project) -> None:
+    for n in range(3):
+        with (ready.folder / f"{n}.bin").open("wb") as large:
+            large.truncate(9_000_000)
+    ready.letter("Subject: s\nAttach: 0.bin\nAttach: 1.bin\nAttach: 2.bin\n\nx\n")
+    code, said, _ = limited(ready, "preview")
+    assert code == 65
+    assert "hello/en.md:2: the files have 27.0 MB" in said
+    ready.letter("Subject: s\nAttach: 0.bin\nAttach: 1.bin\n\nx\n")
+    code, said, _ = limited(ready, "preview")
+    assert code == 0, said
+    assert "0.bin (9.0 MB)" in said
+
+
+@pytest.mark.parametrize("name", ["p.svg", "p.pdf", "p.html", "p"])
+def test_an_image_must_be_one_that_mail_programs_show(ready: Project, name: str) -> None:
+    ready.write(name, "x")
+    ready.letter(f"{S}![x]({name})")
+    code, said, _ = limited(ready, "preview")
+    assert code == 65
+    assert "hello/en.md:3" in said and ".png" in said
+
+
+# What is loaded from elsewhere ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        '<img src="https://x.example/p.png">',
+        '<img src="{{ subject }}">',
+        "<IMG SRC=//x.example/p.png>",
+        '<link rel="stylesheet" href="https://x.example/s.css">',
+        '<link rel=stylesheet href="/etc/passwd">',
+        '<style>@import "https://x.example/s.css";</style>',
+        "<style>p { background: url(https://x.example/p.png) }</style>",
+        '<p style="background-image: url(//x.example/p)">x</p>',
+        "<script>alert(1)</script>",
+        '<p onclick="alert(1)">x</p>',
+        '<meta http-equiv="refresh" content="0; url=https://x.example">',
+        '<iframe src="https://x.example"></iframe>',
+        '<object data="https://x.example"></object>',
+        '<form action="https://x.example"><input></form>',
+        '<base href="https://x.example">',
+        '<video poster="https://x.example/p.png"></video>',
+        '<table background="https://x.example/p.png"></table>',
+        '<a href="javascript:alert(1)">x</a>',
+        '<svg><image xlink:href="https://x.example/p.png"/></svg>',
+        '<a href="https://x.example" ping="https://x.example/ping">x</a>',
+    ],
+)
+def test_a_layout_that_loads_or_runs_something_is_refused(ready: Project, html: str) -> None:
+    ready.letter(S + "x")
+    layout = f"<html>\n<body>{{{{ content }}}}\n{html}\n{{{{ footer }}}}</body></html>"
+    ready.write("templates/_layout.html", layout)
+    code, said, _ = limited(ready, "preview")
+    assert code == 65, said
+    assert "_layout.html:3: " in said
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("![x](https://x.example/p.png)", "lies elsewhere"),
+        ("![x](//x.example/p.png)", "lies elsewhere"),
+        ("![x](data:image/png;base64,AAAA)", "lies elsewhere"),
+        ("![x]({{ city }})", "without tags"),
+        ("[x](java{{ city }}script:alert)", "must begin with"),
+        ("[x]({% if city %}javascript{% endif %}:alert)", "around the whole link"),
+        ("[x](files/appeal.pdf)", "must begin with"),
+        ("[x](ftp://x.example)", "must begin with"),
+        ("[x](#top)", "must begin with"),
+        ("[x]()", "must begin with"),
+        ("[x](https:)", "must begin with"),
+    ],
+)
+def test_a_link_or_image_that_is_none_is_refused_with_its_line(
+    ready: Project, source: str, says: str
+) -> None:
+    ready.letter(f"{S}a\n\n{source}\n")
+    code, said, _ = limited(ready, "preview")
+    assert code == 65, said
+    assert "hello/en.md:5: " in said and says in said
+
+
+def test_the_limits_are_those_of_the_promise_and_do_bite(ready: Project) -> None:
+    """The measuring itself is measured: a process that computes for ever is ended."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_CPU, (1, 1))
+
+    endless = subprocess.run(
+        [shutil.which("python3") or "python3", "-c", "while True: pass"], preexec_fn=limit, check=False
+    )
+    assert endless.returncode in (-signal.SIGXCPU, -signal.SIGKILL)
