@@ -13,7 +13,7 @@ import contextlib
 import datetime
 import re
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,6 +30,8 @@ from outreach.sandbox import Environment, as_html
 from outreach.sources import LAYOUT, TemplateFile
 
 _BLOCK = re.compile(r"\{%-?\s*block\s+(\w+)")
+# What all files of a letter may have together; sixty languages of the shipped letter have a third of it.
+_MOST = {"characters": 800_000, "tags": 5_000, "brackets": 5_000}
 _BETWEEN = "\n\n* * *\n\n"  # two languages in plain text
 # In a contact's field: control characters, blanks where they break lines, and halves of characters.
 _FIELD_CONTROLS: dict[int, int | None] = {
@@ -160,6 +162,7 @@ class Letter:
                 f"the letter {name} has no files like {source_language}.md",
                 f"write {name}/{source_language}.md: a Subject: line, an empty line, the letter",
             )
+        self._refuse_size()
         for one in self.files.values():
             self._compile(one, html, text)
         self._phrases: dict[str, salutations.Phrases] = {}
@@ -196,6 +199,22 @@ class Letter:
         if other := sources.find(self.files.values(), one.language, one.audience):
             self._say(file, None, f"is the same letter as {other.file}", "remove one of them")
         self.files[file] = one
+
+    def _refuse_size(self) -> None:
+        """Refuse what would take seconds to compile, whoever wrote it: all files of a letter together."""
+        size: dict[str, Callable[[str], int]] = {
+            "characters": len,
+            "tags": lambda body: len(re.findall(r"\{[{%#]", body)),
+            "brackets": lambda body: body.count("["),
+        }
+        for what, most in _MOST.items():
+            counts = {file: size[what](one.body) for file, one in self.files.items()}
+            if sum(counts.values()) > most:
+                file = max(counts, key=lambda name: counts[name])
+                text = f"the letter has over {most} {what} in its files together, {counts[file]} of them here"
+                raise LetterError(
+                    f"the letter {self.name} is too large", problems=[Problem(f"{self.name}/{file}", 1, text)]
+                )
 
     def _compile(self, one: TemplateFile, html: dict[str, str], text: dict[str, str]) -> None:
         for part, offset, is_subject in (

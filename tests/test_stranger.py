@@ -1,4 +1,4 @@
-"""A letter from a stranger: it reads nothing but its own files, runs nothing, and takes neither time nor memory.
+"""A letter from a stranger: it reads only its own files, runs nothing, and takes neither time nor memory.
 
 Every case is a whole command in a process of its own that may use 5 seconds of processor and 300 MB.
 """
@@ -45,7 +45,8 @@ BOMBS = {
     "replacing": f"{S}{{% set a = 'xxxxxxxx' %}}" + "{% set a = a|replace('x', a) %}" * 20 + "{{ a }}",
     "joining": f"{S}{{% set a = 'xxxxxxxx' %}}" + "{% set a = a|list|join(a) %}" * 20 + "{{ a }}",
     "sorting again and again": f"{S}{LOOP}{{% set a = range(99999)|list|sort|unique|list %}}{{% endfor %}}",
-    "comparing long texts": f"{S}{{% set a %}}{'x' * 80_000}{{% endset %}}{LOOP}{{{{ a == a ~ '' }}}}{{% endfor %}}",
+    "comparing long texts": f"{S}{{% set a %}}{'x' * 80_000}{{% endset %}}"
+    f"{LOOP}{{{{ a == a ~ '' }}}}{{% endfor %}}",
     "a recursive loop": f"{S}{{% for i in [1] recursive %}}{{{{ loop([1, 1]) }}}}{{% endfor %}}",
     "a block that shows itself": f"{S}{{% block a %}}{{{{ self.a() }}}}{{% endblock %}}",
     "deep brackets": f"{S}{{{{ {'(' * 900}1{')' * 900} }}}}",
