@@ -1,31 +1,33 @@
-"""Files that travel with a letter: `Attach:` lines and inline images, read and encoded once.
+"""Files that travel with a letter: `Attach:` lines and inline images, read once.
 
 A file is looked for beside the letter, then in the project folder, and must lie inside one of them after
 every symbolic link is followed, so that a letter from elsewhere cannot take your files along; hidden files,
-the ledger and the contact list never travel. `load` gives the bytes, `make` the part of a message.
-Raises AttachmentError. Known limit: the size is that of the files; on the wire it is a third more.
+the ledger and the contact list never travel, other lists and reports only from the letter's own folder.
+`loader` gives what reads them, `make` the part of a message. Raises AttachmentError.
+Known limit: the size is that of the files; on the wire it is a third more.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import mimetypes
+import re
 import stat
 import unicodedata
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from outreach.model import Attachment
 
 MAX_BYTES = 25_000_000  # of all files of one message together; what large providers take
-_IMAGES = (
-    "image/png",
-    "image/jpeg",
-    "image/gif",
-    "image/webp",
-)  # svg can hold scripts and is mostly not shown
-_LEDGER_ENDINGS = (".db", ".db-wal", ".db-shm")
+MAX_BYTES_OF_LETTER = 60_000_000  # in all its languages
+# Not svg: it can hold scripts, and is mostly not shown.
+_IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
+# Outside the letter's folder: lists, ledgers, mails and reports, which name people.
+_PERSONAL = re.compile(
+    r"\.(bak|csv|db(-journal|-shm|-wal)?|eml|html?|json|key|log|mbox|ods|old|pem|sqlite|tsv|xlsx?)",
+    re.IGNORECASE,
+)
 
 Load = Callable[[str], bytes]
 
@@ -39,40 +41,65 @@ def loader(project: Path, templates: Path, letter: str, private: Iterable[Path] 
 
     `private` are files of the project that never travel: the contact list, the ledger.
     """
-    roots = [(templates / letter, templates), (project, project)]
-    hidden = {path.resolve() for path in private}
+    hidden = [project / ".env", *private]
+    known: dict[tuple[int, int], bytes] = {}
 
     def load(name: str) -> bytes:
-        if not name or "\\" in name or Path(name).is_absolute() or ".." in Path(name).parts:
+        parts = PurePosixPath(name).parts
+        if not parts or not name.isprintable() or "\\" in name or name.startswith("/") or ".." in parts:
             raise AttachmentError(
                 "a file is named by its path inside the project folder, like files/appeal.pdf"
             )
-        for base, root in roots:
-            path = base / name
-            if path.exists() or path.is_symlink():
-                return _read(path, root, hidden)
+        if any(part.startswith(".") for part in parts):
+            raise AttachmentError(f"{name} holds your own data and never travels with a letter")
+        try:
+            for base, root in ((templates / letter, templates), (project, project)):
+                path = base / name
+                if path.exists() or path.is_symlink():
+                    return _read(path, root, base == project, hidden, known)
+        except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: links in a circle
+            if isinstance(error, AttachmentError):
+                raise
+            words = error.strerror if isinstance(error, OSError) else "its links lead in a circle"
+            raise AttachmentError(f"{name[:200]} cannot be read: {words}") from None
         raise AttachmentError(f"there is no file {name}, neither in {templates / letter} nor in {project}")
 
     return load
 
 
-def _read(path: Path, root: Path, hidden: set[Path]) -> bytes:
-    try:
-        real = path.resolve(strict=True)
-        if not real.is_relative_to(root.resolve()):
-            raise AttachmentError(f"{path} is a link that leads out of {root}")
-        inside = real.relative_to(root.resolve()).parts
-        if any(part.startswith(".") for part in inside) or real in hidden or real.suffix in _LEDGER_ENDINGS:
-            raise AttachmentError(f"{path.name} holds your own data and never travels with a letter")
-        status = real.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise AttachmentError(f"{path} is no file")
-        if status.st_size > MAX_BYTES:
-            raise AttachmentError(f"{path.name} has {megabytes(status.st_size)}; {_TOGETHER}")
-        return real.read_bytes()
-    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
-        words = error.strerror if isinstance(error, OSError) else "its links lead in a circle"
-        raise AttachmentError(f"{path} cannot be read: {words}") from None
+def _read(
+    path: Path, root: Path, shared: bool, hidden: Iterable[Path], known: dict[tuple[int, int], bytes]
+) -> bytes:
+    real = path.resolve(strict=True)
+    if not real.is_relative_to(root.resolve()):
+        raise AttachmentError(f"{path} is a link that leads out of {root}")
+    inside = real.relative_to(root.resolve()).parts
+    own = any(part.startswith(".") for part in inside) or _is_one_of(real, hidden)
+    if own or (shared and _PERSONAL.fullmatch(real.suffix)):
+        raise AttachmentError(
+            f"{path.name} holds your own data and never travels with a letter"
+            + ("" if own else "; a file like it that is meant to travel belongs into the letter's folder")
+        )
+    status = real.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise AttachmentError(f"{path} is no file")
+    if status.st_size > MAX_BYTES:
+        raise AttachmentError(f"{path.name} has {megabytes(status.st_size)}; {_TOGETHER}")
+    key = status.st_dev, status.st_ino  # one file, whatever it is called
+    together = status.st_size + sum(len(data) for other, data in known.items() if other != key)
+    if together > MAX_BYTES_OF_LETTER:
+        raise AttachmentError(
+            f"with {path.name} the files of all languages have {megabytes(together)}; "
+            f"they may have {megabytes(MAX_BYTES_OF_LETTER)}"
+        )
+    if key not in known:
+        known[key] = real.read_bytes()
+    return known[key]
+
+
+def _is_one_of(path: Path, others: Iterable[Path]) -> bool:
+    """Tell whether a file is one of others, by whatever name it is reached."""
+    return any(other.exists() and path.samefile(other) for other in others)
 
 
 def megabytes(size: int) -> str:
@@ -109,7 +136,7 @@ def make(name: str, data: bytes, inline: bool) -> Attachment:
         size=len(data),
         digest=digest,
         cid=f"{digest[:24]}@letter" if inline else "",
-        encoded=base64.encodebytes(data).replace(b"\n", b"\r\n"),
+        data=data,
     )
 
 

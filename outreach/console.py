@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from outreach.errors import OutreachError
+from outreach.errors import OutreachError, printable
 from outreach.times import clock, when
 
 if TYPE_CHECKING:
     from outreach.delivery import Observer, Progress
+
+
+_MOST_PROBLEMS = 100  # that one message shows
 
 
 class Console:
@@ -64,11 +67,13 @@ class Console:
 
     def error(self, error: OutreachError) -> None:
         """Print what stops a command: the message, every problem, the next step."""
-        click.echo(self._styled("outreach: ", fg="red", bold=True) + error.message, err=True)
-        for problem in error.problems:
+        click.echo(self._styled("outreach: ", fg="red", bold=True) + printable(error.message), err=True)
+        for problem in error.problems[:_MOST_PROBLEMS]:
             click.echo(f"  {problem}", err=True)
+        if len(error.problems) > _MOST_PROBLEMS:
+            click.echo(f"  … and {len(error.problems) - _MOST_PROBLEMS} more", err=True)
         if error.hint:
-            click.echo(self._styled("  → ", fg="cyan") + error.hint, err=True)
+            click.echo(self._styled("  → ", fg="cyan") + printable(error.hint), err=True)
 
     def _styled(self, text: str, **style: Any) -> str:
         return click.style(text, **style) if sys.stderr.isatty() and not self.plain else text

@@ -316,8 +316,8 @@ class _Row:
             text = " ".join(text.split())
         kept = "".join(
             char for char in text if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cs")
-        ).strip()
-        kept = languages.without_controls(kept)
+        )
+        kept = languages.without_controls(kept).strip()
         if len(kept) != len(text.strip()):
             self.say("repaired", column, "", "control characters were taken out")
         return kept

@@ -6,7 +6,9 @@ written here and never by hand. Raises LetterError and UsageError.
 
 from __future__ import annotations
 
+import os
 import re
+import tempfile
 from pathlib import Path
 
 from outreach import languages, sources
@@ -46,7 +48,7 @@ def new(templates: Path, name: str, language: str) -> Path:
     if folder.exists():
         raise UsageError(f"{folder} is there already", "choose another name")
     path = folder / f"{language}.md"
-    _write(path, _NEW.replace("LANG", language))
+    _write(templates, path, _NEW.replace("LANG", language))
     return path
 
 
@@ -88,7 +90,7 @@ def add(
     source_greetings = f"_languages/{source_language}.toml"
     if source_greetings in texts and not any(path in texts for path in greetings):
         words = templates / greetings[-1]
-        _write(words, texts[source_greetings])
+        _write(templates, words, texts[source_greetings])
         written.append(words)
     return written, first
 
@@ -107,7 +109,11 @@ def _copy(
             text,
             count=1,
         )
-    _write(path, _with_source(text, f"{first.language} {sources.digest(texts[f'{letter}/{first.file}'])}"))
+    _write(
+        templates,
+        path,
+        _with_source(text, f"{first.language} {sources.digest(texts[f'{letter}/{first.file}'])}"),
+    )
     return path
 
 
@@ -146,7 +152,8 @@ def _find(templates: Path, file: str) -> Path:
         raise UsageError(
             f"several letters have {file}", f"say which: {', '.join(str(one) for one in found[:3])}"
         )
-    if path.resolve().parent.parent != templates.resolve() or sources.tags_of(path.name) is None:
+    inside = path.resolve().parent.parent == templates.resolve()
+    if not inside or path.is_symlink() or sources.tags_of(path.name) is None:
         raise UsageError(f"{file} is no file of a letter in {templates}", "name it like solidarity/de.md")
     return templates / path.resolve().parent.name / path.name
 
@@ -167,9 +174,12 @@ def _with_source(text: str, value: str) -> str:
     return "\n".join(lines)
 
 
-def _write(path: Path, text: str) -> None:
+def _write(templates: Path, path: Path, text: str) -> None:
+    """Write a new file inside the templates folder, wherever its links lead."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.resolve().is_relative_to(templates.resolve()):
+            raise UsageError(f"{path.parent} is a link that leads out of {templates}", "nothing was written")
         with path.open("x", encoding="utf-8", newline="") as out:
             out.write(text)
     except OSError as error:
@@ -177,12 +187,16 @@ def _write(path: Path, text: str) -> None:
 
 
 def _replace(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.new")
+    """Put a whole new file in the place of an old one, with its mode."""
+    beside: Path | None = None
     try:
-        with beside.open("w", encoding="utf-8", newline="") as out:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".new")
+        beside = Path(name)
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as out:
             out.write(text)
         beside.chmod(path.stat().st_mode & 0o777)
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        if beside is not None:
+            beside.unlink(missing_ok=True)
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None

@@ -35,6 +35,13 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
+def printable(text: str) -> str:
+    """Return a text on one line, without what would command a terminal; files and lists come from anybody."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing wrong in an input: where, what, and what to do about it."""
@@ -46,7 +53,7 @@ class Problem:
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}: " if self.line else f"{self.file}: " if self.file else ""
-        return f"{where}{self.text}" + (f" ({self.suggestion})" if self.suggestion else "")
+        return printable(f"{where}{self.text}" + (f" ({self.suggestion})" if self.suggestion else ""))
 
 
 class OutreachError(Exception):

@@ -13,6 +13,7 @@ import contextlib
 import datetime
 import re
 import textwrap
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,12 +27,13 @@ from outreach.attachments import AttachmentError, Load
 from outreach.errors import LetterError, Problem
 from outreach.languages import Step
 from outreach.model import LETTER_VARIABLES, Attachment, Contact, Identity, Rendered
-from outreach.sandbox import Environment, as_html
+from outreach.sandbox import Environment, as_html, layout_problems
 from outreach.sources import LAYOUT, TemplateFile
 
 _BLOCK = re.compile(r"\{%-?\s*block\s+(\w+)")
 # What all files of a letter may have together; sixty languages of the shipped letter have a third of it.
 _MOST = {"characters": 800_000, "tags": 5_000, "brackets": 5_000}
+_LONGEST_CHAIN = 5  # files that extend each other
 _BETWEEN = "\n\n* * *\n\n"  # two languages in plain text
 # In a contact's field: control characters, blanks where they break lines, and halves of characters.
 _FIELD_CONTROLS: dict[int, int | None] = {
@@ -41,6 +43,11 @@ _FIELD_CONTROLS: dict[int, int | None] = {
 }
 _FIELD_CONTROLS |= dict.fromkeys(range(0xD800, 0xE000), 0xFFFD)  # half a character
 _BLANKS = re.compile(r"[^\S\u00a0\u2007\u202f]+")  # not the no-break spaces before a French colon
+# Parses HTML as browsers do and writes it anew, its styles where they were.
+_AS_PARSED = css_inline.CSSInliner(
+    inline_style_tags=False, keep_style_tags=True, keep_at_rules=True, load_remote_stylesheets=False
+)
+_INLINED = css_inline.CSSInliner(keep_style_tags=False, keep_at_rules=True, load_remote_stylesheets=False)
 _NOT_IN_SUBJECTS = (nodes.Extends, nodes.Block)
 
 
@@ -142,6 +149,7 @@ class Letter:
         """
         self.name, self.sources, self.source_language = name, texts, source_language
         self.files: dict[str, TemplateFile] = {}
+        self._by_tags: dict[tuple[str, str], TemplateFile] = {}
         self.problems: list[Problem] = []
         self.variables: dict[str, Problem] = {}  # each name a letter uses → where first
         self.carried: dict[str, bytes] = {}  # the files that travel with the letter
@@ -150,6 +158,8 @@ class Letter:
         self._load = load
         self._attached: dict[tuple[str, bool], Attachment] = {}
         self._images: dict[str, list[Attachment]] = {}  # file → what it shows
+        self._lines: dict[str, dict[str, tuple[int, ...]]] = {}  # of the converted templates
+        self._sets: dict[str, set[str]] = {}  # names that a file sets on its top level
         self._choices: dict[tuple[str, str, str], Choice] = {}
         html: dict[str, str] = {}
         text: dict[str, str] = {}
@@ -172,14 +182,11 @@ class Letter:
                     self._phrases[Path(path).stem] = salutations.parse(path, source)
                 except LetterError as error:
                     self.problems += error.problems or [Problem(path, None, error.message)]
-        self._html = Environment(html, html=True)
-        self._text = Environment(text, html=False)
+        self._html = Environment(html, html=True, own=True)
+        self._text = Environment(text, html=False, own=True)
         self._plain = Environment({}, html=False, isolating=False)
-        self._layout = self._html.from_string(self._parse_layout())
         self._subjects: dict[str, Template] = {}
-        self._inliner = css_inline.CSSInliner(
-            keep_style_tags=False, keep_at_rules=True, load_remote_stylesheets=False
-        )
+        self._layout = self._parse_layout()
         self._check_files()
         if self.problems:
             raise LetterError(f"the letter {name} has problems", problems=sorted(self.problems, key=_order))
@@ -196,9 +203,9 @@ class Letter:
             self._say(file, line, text, suggestion)
         if one is None:
             return
-        if other := sources.find(self.files.values(), one.language, one.audience):
+        if other := self._by_tags.get((one.language, one.audience)):
             self._say(file, None, f"is the same letter as {other.file}", "remove one of them")
-        self.files[file] = one
+        self.files[file] = self._by_tags[one.language, one.audience] = one
 
     def _refuse_size(self) -> None:
         """Refuse what would take seconds to compile, whoever wrote it: all files of a letter together."""
@@ -252,6 +259,7 @@ class Letter:
             return
         self._images[one.file] = images
         html[one.file], text[one.file] = converted.html, converted.text
+        self._lines[one.file] = {"html": converted.html_lines, "text": converted.text_lines}
         if not one.body.strip():
             self._say(one.file, None, "the letter is empty")
 
@@ -269,8 +277,11 @@ class Letter:
         """What the files above set on their top level."""
         found: set[str] = set()
         for above in list(self._ancestry(one))[1:]:
-            with contextlib.suppress(TemplateSyntaxError):
-                found |= _names_set(self._parsing.parse(above.body).body)
+            if above.file not in self._sets:
+                self._sets[above.file] = set()
+                with contextlib.suppress(TemplateSyntaxError):
+                    self._sets[above.file] = _names_set(self._parsing.parse(above.body).body)
+            found |= self._sets[above.file]
         return found
 
     def _check_child(self, one: TemplateFile, tree: nodes.Template) -> None:
@@ -303,6 +314,9 @@ class Letter:
         if self.files[ancestry[-1]].parent in ancestry:
             self._say(one.file, one.body_line, f"extends {one.parent}, which leads back to this file")
             return
+        if len(ancestry) > _LONGEST_CHAIN:
+            self._say(one.file, one.body_line, f"extends files over more than {_LONGEST_CHAIN} steps")
+            return
         known = {name for file in ancestry[1:] for name in _BLOCK.findall(self.files[file].body)}
         for block in tree.find_all(nodes.Block):
             if block.name not in known:
@@ -310,20 +324,41 @@ class Letter:
                 here = ", ".join(sorted(known)) or "none"
                 self._say(one.file, at, f"{one.parent} has no block {block.name}", f"blocks there: {here}")
 
-    def _parse_layout(self) -> str:
+    def _parse_layout(self) -> Template:
+        """Compile the frame, and look at what it becomes: nothing loaded, nothing lost."""
         source = self.sources.get(LAYOUT, "")
+        problems: list[tuple[int | None, str]] = []
         try:
-            used = meta.find_undeclared_variables(self._parsing.parse(source))
-            self._parsing.compile(source)
+            layout = self._html.from_string(source)
+            tree = self._parsing.parse(source)
+            used = meta.find_undeclared_variables(tree)
         except TemplateSyntaxError as error:
             self.problems.append(Problem(LAYOUT, error.lineno, error.message or "syntax error"))
-            return ""
-        for name in sorted(used - {"content", "lang", "dir", "subject", "sender", "footer"}):
-            self.problems.append(Problem(LAYOUT, None, f"unknown variable {name}"))
-        for name in sorted({"content", "footer"} - used):
-            self.problems.append(Problem(LAYOUT, None, f"does not show {{{{ {name} }}}}"))
-        self.problems += [Problem(LAYOUT, line, words) for line, words in remote.find(source)]
-        return source
+            return self._html.from_string("")
+        known = {"content", "lang", "dir", "subject", "sender", "footer"}
+        problems += [(line, f"unknown variable {name}") for name, line in _names_used(tree, used - known)]
+        problems += [
+            (None, f"does not show {{{{ {name} }}}}") for name in sorted({"content", "footer"} - used)
+        ]
+        problems += remote.find(source)
+        problems += layout_problems(tree) if not problems else []
+        for tag in self.languages if not problems else ():
+            problems += [(None, words) for words in self._look_at(layout, tag)]
+            if problems:
+                break
+        self.problems += [Problem(LAYOUT, line, words) for line, words in dict.fromkeys(problems)]
+        return layout
+
+    def _look_at(self, layout: Template, tag: str) -> list[str]:
+        """Return what is wrong with the frame of a language; what readers are shown is the same for all."""
+        marks = {name: f"{name}7f3a{name}" for name in ("subject", "sender", "footer", "content")}
+        values = {**marks, "content": Markup("<p>{}</p>").format(marks["content"]), "lang": tag}
+        try:
+            framed = self._html.render(layout, {**values, "dir": languages.direction(tag)})
+        except Exception as error:
+            return [f"cannot be rendered: {error}"]
+        shown = (marks["content"], marks["footer"])
+        return remote.check(_AS_PARSED.inline(framed), list(marks.values()), shown)
 
     def _check_files(self) -> None:
         greets = self.variables.get("salutation")
@@ -366,7 +401,7 @@ class Letter:
     def _attachments(self, one: TemplateFile) -> list[Attachment]:
         """What travels with a file: its own Attach lines, or those of the nearest file it extends."""
         lines = next((above.attach for above in self._ancestry(one) if above.attach), ())
-        return [self._attach(name, inline=False) for name in dict.fromkeys(name for name, _ in lines)]
+        return list(dict.fromkeys(self._attach(name, inline=False) for name, _ in lines))
 
     def _all_images(self, one: TemplateFile) -> list[Attachment]:
         return list(
@@ -435,7 +470,7 @@ class Letter:
         steps = languages.chain(language, contact.country, self.source_language, self._tags)
         for n, step in enumerate(steps, 1):
             for audience in dict.fromkeys((contact.audience, "")):
-                if one := sources.find(self.files.values(), step.tag, audience):
+                if one := self._by_tags.get((step.tag, audience)):
                     wanted = steps[0].tag
                     old = next((above for above in self._ancestry(one) if above.file in self.stale), None)
                     return Found(one, wanted, steps[:n], self._is_complete(one, contact, wanted), old)
@@ -448,7 +483,7 @@ class Letter:
 
     def _is_complete(self, one: TemplateFile, contact: Contact, wanted: str) -> bool:
         own = one.language in languages.truncations(wanted) or languages.same(wanted, one.language)
-        special = sources.find(self.files.values(), self.source_language, contact.audience) is not None
+        special = (self.source_language, contact.audience) in self._by_tags
         translated = not any(above.file in self.copies for above in self._ancestry(one))
         return own and translated and (one.audience == contact.audience or not special)
 
@@ -486,15 +521,15 @@ class Letter:
                     "footer": footer,
                 },
             )
-            html = self._inliner.inline(framed)
+            html = _INLINED.inline(framed)
         text = _BETWEEN.join(part.text for part in parts)
         feet = "\n\n".join(_wrapped(languages.shown(part.footer)) for part in parts if part.footer)
         if feet:
             text = f"{text}\n\n-- \n{feet}"
-        attached = dict.fromkeys(one for part in parts for one in part.attachments)
-        return Rendered(
-            subject, text + "\n", html, choice.language, first.direction, choice.file, tuple(attached)
-        )
+        attached = tuple(dict.fromkeys(one for part in parts for one in part.attachments))
+        with self._blaming(choice.file, contact):
+            attachments.refuse_size(attached)
+        return Rendered(subject, text + "\n", html, choice.language, first.direction, choice.file, attached)
 
     def _render(
         self,
@@ -526,9 +561,11 @@ class Letter:
         }
         if one.file not in self._subjects:
             self._subjects[one.file] = self._plain.from_string(self._subject(one) or "")
-        with self._blaming(one.file, contact):
+        with self._blaming(one.file, contact, "subject"):
             subject = _BLANKS.sub(" ", self._plain.render(self._subjects[one.file], values)).strip()
+        with self._blaming(one.file, contact, "text"):
             text = self._text.render(self._text.get_template(one.file), values)
+        with self._blaming(one.file, contact, "html"):
             content = self._html.render(self._html.get_template(one.file), values)
         if not subject:
             raise LetterError(f"{self.name}/{one.file}: the Subject is empty for {contact.email}")
@@ -555,14 +592,21 @@ class Letter:
         return lines
 
     @contextlib.contextmanager
-    def _blaming(self, file: str, contact: Contact) -> Iterator[None]:
-        """Whatever a template does wrong is the letter's fault, not the program's."""
+    def _blaming(self, file: str, contact: Contact, part: str = "") -> Iterator[None]:
+        """Whatever a template does wrong is the letter's fault, not the program's: name file and line."""
         try:
             yield
         except Exception as error:
+            at, line = file, self.files[file].subject_line if part == "subject" else None
+            for frame in traceback.extract_tb(error.__traceback__):
+                lines = self._lines.get(frame.filename, {}).get(part, ())
+                if frame.lineno and frame.lineno <= len(lines):
+                    at = frame.filename
+                    line = lines[frame.lineno - 1] + self.files[at].body_line - 1
             where = f"{contact.file}:{contact.line}" if contact.line else contact.email
+            place = f"{self.name}/{at}" + (f":{line}" if line else "")
             raise LetterError(
-                f"{self.name}/{file} cannot be rendered for {contact.email} ({where}): {error}"
+                f"{place}: cannot be rendered for {contact.email} ({where}): {error or type(error).__name__}"
             ) from error
 
 

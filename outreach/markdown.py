@@ -33,6 +33,8 @@ _DROPPED = "\U000ffffd"
 _PLACEHOLDER = re.compile("[\U000f0000-\U000ffffc]")
 _SALUTATION = re.compile(r"\{\{[-+]?\s*salutation\s*[-+]?\}\}")
 _ADDRESS = re.compile(r"https?://[^/]|mailto:.|tel:.", re.IGNORECASE | re.DOTALL)
+_DEEPEST = 50  # elements inside each other within a line
+_MOST_PLACES = 3_000_000  # lifted tags × blocks; each pair is looked at
 _LEVELS = ("root", "bullet_list_open", "ordered_list_open", "tbody_open", "list_item_open", "blockquote_open")
 
 
@@ -50,6 +52,8 @@ class Converted:
 
     html: str
     text: str
+    html_lines: tuple[int, ...]  # for each line of the template, the line of the source
+    text_lines: tuple[int, ...]
 
 
 @dataclass(slots=True)
@@ -119,8 +123,22 @@ def convert(source: str, image: Callable[[str], str] = _no_image) -> Converted:
     html = str(parser.renderer.render(tokens, parser.options, {}))
     text = _Text(tokens, taken).render()
     _refuse_losses(taken, count, html, text)
-    extends = "".join(f"{one.tag}\n" for one in taken.lifted if one.word == "extends")
-    return Converted(extends + _restore(html, taken.tags), extends + _restore(text, taken.tags))
+    _refuse_crossings(tokens, taken)
+    extends = "".join(f"{one.placeholder}\n" for one in taken.lifted if one.word == "extends")
+    html, text = extends + html, extends + text
+    return Converted(
+        _restore(html, taken.tags), _restore(text, taken.tags), _lines(html, taken), _lines(text, taken)
+    )
+
+
+def _lines(template: str, taken: _Taken) -> tuple[int, ...]:
+    """Return for each line of a template the line of the source where its last tag stood."""
+    found, last = [], 1
+    for line in template.split("\n"):
+        for char in _PLACEHOLDER.findall(line):
+            last = taken.lines[ord(char) - _FIRST_PLACEHOLDER] or last
+        found.append(last)
+    return tuple(found)
 
 
 def _line(source: str, position: int) -> int:
@@ -183,6 +201,61 @@ def _children(tokens: Sequence[Token], kind: str, taken: _Taken) -> Iterator[tup
         for child in token.children or ():
             if child.type == kind:
                 yield child, taken.numbers[token.map[0] if token.map else 0]
+
+
+def _refuse_crossings(tokens: Sequence[Token], taken: _Taken) -> None:
+    """Refuse a choice or a loop inside a line that begins or ends in the middle of emphasis or of a link.
+
+    Repeated or left out, half an element would open or close others; thousands of them crash what reads HTML.
+    """
+    for token in tokens:
+        if token.type not in ("fence", "code_block", "inline"):
+            continue
+        line = taken.numbers[token.map[0] if token.map else 0]
+        if token.type != "inline":
+            _balance([token.content], taken, line)
+        else:
+            depth = 0
+            pieces: list[str | int] = []
+            for child in token.children or ():
+                depth += child.nesting
+                if depth > _DEEPEST:
+                    raise MarkdownError(line, "emphasis is nested too deep")
+                pieces += [child.nesting] if child.nesting else [child.content]
+                for value in child.attrs.values():
+                    _balance([str(value)], taken, line)
+                if child.type == "image":
+                    pieces.pop()
+                    _balance([below.content for below in child.children or ()], taken, line)
+            _balance(pieces, taken, line)
+
+
+def _balance(pieces: Sequence[str | int], taken: _Taken, line: int) -> None:
+    """Check that tags open and close at one depth; a number opens (1) or closes (-1) an element."""
+    depth = 0
+    opened: list[tuple[str, int]] = []
+    for piece in pieces:
+        if isinstance(piece, int):
+            depth += piece
+            if opened and depth < opened[-1][1]:
+                raise MarkdownError(line, f"{opened[-1][0]} stands half inside emphasis or a link")
+            continue
+        for char in _PLACEHOLDER.findall(piece):
+            number = ord(char) - _FIRST_PLACEHOLDER
+            tag, word = taken.tags[number], taken.words[number]
+            if word in _OPENING:
+                opened.append((tag, depth))
+            elif word in _MIDDLE or word.startswith("end"):
+                if not opened:
+                    if word == "endset":
+                        continue
+                    raise MarkdownError(line, f"{tag}: its opening tag stands in another paragraph or cell")
+                if depth != opened[-1][1]:
+                    raise MarkdownError(line, f"{opened[-1][0]} stands half inside emphasis or a link")
+                if word.startswith("end"):
+                    opened.pop()
+    if opened:
+        raise MarkdownError(line, f"{opened[-1][0]}: its end stands in another paragraph or cell")
 
 
 def _place_images(tokens: Sequence[Token], taken: _Taken, image: Callable[[str], str]) -> None:
@@ -282,6 +355,8 @@ def _tree(tokens: Sequence[Token], lines: int) -> _Node:
 
 def _weave(tokens: list[Token], taken: _Taken) -> None:
     """Insert the lifted tags into the token list as raw pieces."""
+    if len(taken.lifted) * len(tokens) > _MOST_PLACES:
+        raise MarkdownError(taken.lifted[0].line, "too many tags on lines of their own in so long a letter")
     root = _tree(tokens, len(taken.kept))
     before: dict[int, list[_Lifted]] = {}
     for one, index in _places(root, taken.kept, taken.lifted):
@@ -478,8 +553,8 @@ class _Text:
         end = next(
             (
                 m
-                for m, t in enumerate(self.tokens[n:], n)
-                if t.type == "ordered_list_close" and t.level == token.level
+                for m in range(n, len(self.tokens))
+                if self.tokens[m].type == "ordered_list_close" and self.tokens[m].level == token.level
             ),
             len(self.tokens),
         )

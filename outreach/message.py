@@ -22,6 +22,7 @@ from email.header import Header
 from email.headerregistry import BaseHeader, HeaderRegistry
 from email.message import EmailMessage, MIMEPart
 from email.utils import format_datetime
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -46,6 +47,7 @@ _JOINERS = "\u200c\u200d"  # invisible, but part of Persian and Indic spelling
 _NEED_QUOTING = bytes([ord("="), *range(127, 256)])
 
 
+_NONCE = secrets.token_hex(8)
 _ATOM = frozenset(string.ascii_letters + string.digits + " !#$%&'*+-/=?^_`{|}~")  # needs no quotes
 
 
@@ -155,9 +157,12 @@ def build(
     except (ValueError, email.errors.MessageError) as error:
         raise MessageError(f"no message can be made for {recipient.email}: {error}") from error
     _check(data)
+    if not rendered.attachments:
+        return data
+    head, _, body = data.partition(b"\r\n\r\n")
     for one in rendered.attachments:  # encoded once for the mailing, put in whole
-        data = data.replace(_stand_in(one), one.encoded, 1)
-    return data
+        body = body.replace(_stand_in(one), encoded(one), 1)
+    return head + b"\r\n\r\n" + body
 
 
 def _attach(mail: EmailMessage, rendered: Rendered) -> None:
@@ -193,6 +198,12 @@ def _part(one: Attachment, its_policy: Any) -> Any:
     return part
 
 
+@lru_cache(maxsize=64)
+def encoded(one: Attachment) -> bytes:
+    """Return a file in base64, in lines of 76 characters (RFC 2045 §6.8); once for the whole mailing."""
+    return base64.encodebytes(one.data).replace(b"\n", b"\r\n")
+
+
 def _file_name(name: str) -> str:
     """Write the name of a file as a parameter (RFC 2183, RFC 2231 §4)."""
     if name.isascii() and name.isprintable():
@@ -201,7 +212,8 @@ def _file_name(name: str) -> str:
 
 
 def _stand_in(one: Attachment) -> bytes:
-    return f"={one.digest}{'i' if one.cid else ''}=\r\n".encode()
+    """Return a line that no text can hold: in an encoded part, = stands before two digits or at the end."""
+    return f"={_NONCE}{one.digest}{'i' if one.cid else ''}=\r\n".encode()
 
 
 def _mailbox(name: str, mail: str) -> str:

@@ -96,14 +96,14 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file that travels with a letter, encoded once for the whole mailing."""
+    """A file that travels with a letter."""
 
     name: str
     kind: str  # its media type
     size: int  # bytes of the file
     digest: str  # SHA-256, hex
     cid: str  # Content-ID of an inline image (RFC 2392), else empty
-    encoded: bytes = field(repr=False)  # base64 in lines of 76 characters and CRLF (RFC 2045 §6.8)
+    data: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

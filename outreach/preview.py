@@ -94,7 +94,7 @@ def as_html(plan: Plan, contact: Contact) -> str:
     html = rendered.html
     for one in rendered.attachments:
         if one.cid:
-            data = one.encoded.replace(b"\r\n", b"").decode()
+            data = message.encoded(one).replace(b"\r\n", b"").decode()
             html = html.replace(f"cid:{one.cid}", f"data:{one.kind};base64,{data}")
     return html
 

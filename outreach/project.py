@@ -22,6 +22,7 @@ from outreach.model import OPEN_STATES, Identity
 from outreach.settings import Settings
 
 _HERE = Path(__file__).parent
+_LETTERS = 5  # that the overview looks into
 
 
 def shipped(name: str) -> Path:
@@ -170,7 +171,7 @@ def overview(settings: Settings) -> tuple[list[tuple[str, str]], str]:
         step = f"outreach contacts check {settings.contacts}"
     found = sources.names(settings.templates)
     try:
-        for name in found:
+        for name in found[:_LETTERS]:
             letter = open_letter(settings, settings.templates, name)
             pairs = coverage.needed(letter, people.contacts if people else None)
             cells = coverage.cells(letter, pairs)
@@ -180,6 +181,8 @@ def overview(settings: Settings) -> tuple[list[tuple[str, str]], str]:
             lines.append(("letter", f"{name} ({', '.join(letter.languages)}){said}"))
             if wanting:
                 step = step or f"outreach letters check {name} --contacts {settings.contacts}"
+        if len(found) > _LETTERS:
+            lines.append(("letter", f"… and {len(found) - _LETTERS} more"))
         if not found:
             lines.append(("letter", f"none in {settings.templates}"))
             step = step or "outreach init"

@@ -23,6 +23,8 @@ from outreach.model import NAME_PARTS, Contact, Identity, name_part
 _NAMES = ("name", "family", "given")
 # What a greeting may use; each name also in the form of address, where a language has one (vocative).
 _FIELDS = {"title", "organisation", *_NAMES, *(f"{name}_vocative" for name in _NAMES)}
+_MAX_SOURCE = 50_000  # characters of a language file
+_MAX_DOTS = 200  # in one line: a key of 20,000 parts takes tomllib ten seconds
 _GENDERS = ("f", "m", "unknown", "organisation", "group")
 # Scripts that write family and given name without a blank.
 _JOINED = re.compile(r"[\u3005-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
@@ -119,8 +121,10 @@ def _fold(title: str) -> str:
 def parse(file: str, text: str) -> Phrases:
     """Read one language file. Raises LetterError with every problem."""
     try:
+        if len(text) > _MAX_SOURCE or any(line.count(".") > _MAX_DOTS for line in text.split("\n")):
+            raise ValueError("it is too large for the words of a language")
         data = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a ValueError too
         raise LetterError(f"{file} is no valid TOML: {error}") from None
     problems: list[Problem] = []
 

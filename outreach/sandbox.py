@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import DictLoader, StrictUndefined, Template, TemplateSyntaxError, nodes, pass_context
+from jinja2 import FunctionLoader, StrictUndefined, Template, TemplateSyntaxError, nodes, pass_context
 from jinja2.exceptions import SecurityError
 from jinja2.filters import FILTERS
 from jinja2.runtime import BlockReference, Context, LoopContext
@@ -26,9 +26,10 @@ from jinja2.utils import Namespace
 from markupsafe import Markup, escape
 
 from outreach import languages
+from outreach.model import LETTER_VARIABLES
 
 BUDGET = 500_000  # steps and characters of one render; a long letter with its frame takes 20,000
-MAX_SOURCE = 100_000  # characters of one file
+MAX_SOURCE = 50_000  # characters of one file
 MAX_TAGS = 1_000  # in one file
 _MAX_TAG = 2_000  # characters of one tag
 _MAX_INTEGER = 10**15
@@ -44,67 +45,29 @@ _TAG_NAMES = {
     nodes.With: "with",
     nodes.ScopedEvalContextModifier: "autoescape",
 }
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # Of Jinja's own filters those that neither make markup nor take a size: center(10**9) fills the memory.
-_FILTERS = frozenset(
-    [
-        "abs",
-        "capitalize",
-        "count",
-        "d",
-        "default",
-        "first",
-        "float",
-        "int",
-        "last",
-        "length",
-        "list",
-        "lower",
-        "map",
-        "max",
-        "min",
-        "reject",
-        "reverse",
-        "select",
-        "sort",
-        "string",
-        "title",
-        "truncate",
-        "unique",
-        "upper",
-        "urlencode",
-        "wordcount",
-    ]
+_FILTERS = _words(
+    "abs capitalize count d default first last length list lower reverse string title truncate upper "
+    "urlencode wordcount"
 )
+_FILTERS_OF_LISTS = _words("map max min reject select sort unique")
 _METHODS: dict[type, frozenset[str]] = {
-    str: frozenset(
-        [
-            "capitalize",
-            "casefold",
-            "count",
-            "endswith",
-            "find",
-            "isalpha",
-            "isdigit",
-            "islower",
-            "isupper",
-            "lower",
-            "partition",
-            "removeprefix",
-            "removesuffix",
-            "rpartition",
-            "rsplit",
-            "split",
-            "splitlines",
-            "startswith",
-            "strip",
-            "title",
-            "upper",
-        ]
+    str: _words(
+        "capitalize casefold count endswith find isalpha isdigit islower isupper lower partition "
+        "removeprefix removesuffix split splitlines startswith strip title upper"
     ),
-    dict: frozenset(["get", "items", "keys", "values"]),
-    LoopContext: frozenset(["changed", "cycle"]),
+    dict: _words("get items keys values"),
+    LoopContext: _words("changed cycle"),
 }
+_COSTLY = 50  # steps for a look into the tables of a language
 _CALLABLE = frozenset().union(*_METHODS.values())
+_TAKEN = frozenset([*LETTER_VARIABLES, "loop", "self", "super", "range"])
 _SAFE_SCHEMES = ("http", "https", "mailto", "tel")
 
 
@@ -123,19 +86,28 @@ class Environment(ImmutableSandboxedEnvironment):
 
     intercepted_binops = frozenset(["+", "-", "*", "/", "//", "%", "**"])
 
-    def __init__(self, sources: Mapping[str, str], html: bool, isolating: bool = True) -> None:
-        """Make an environment whose templates can extend each other; `html` escapes every value."""
+    def __init__(
+        self, sources: Mapping[str, str], html: bool, isolating: bool = True, own: bool = False
+    ) -> None:
+        """Make an environment whose templates can extend each other.
+
+        `html` escapes every value, `isolating` marks those of the other direction; `own` templates were
+        made by the program from checked ones, and may set names of its own.
+        """
         super().__init__(
-            loader=DictLoader(sources),
+            # The file's name stands in tracebacks, so that an error can be traced to its line.
+            loader=FunctionLoader(lambda name: (sources[name], name, None) if name in sources else None),
             autoescape=html,
             undefined=StrictUndefined,
             keep_trailing_newline=True,
             cache_size=2_000,
         )
-        self._html, self._isolating = html, isolating
+        self._html, self._isolating, self._own = html, isolating, own
         self._left = BUDGET
         self.finalize = self._finish
-        own: dict[str, Callable[..., Any]] = {
+        ours: dict[str, Callable[..., Any]] = {
+            "int": _int,
+            "float": _float,
             "join": self._join,
             "replace": self._replace,
             "trim": lambda value: str(value).strip(),
@@ -146,8 +118,11 @@ class Environment(ImmutableSandboxedEnvironment):
             "urlpart": lambda value: Url(quote(str(value), safe="@")),
             "plain": Url,
         }
-        self.filters = {name: self._bounded(call) for name, call in own.items()}
+        self.filters = {name: self._bounded(call) for name, call in ours.items()}
         self.filters |= {name: self._bounded(FILTERS[name]) for name in _FILTERS}
+        self.filters |= {name: self._of_lists(FILTERS[name]) for name in _FILTERS_OF_LISTS}
+        tests: Mapping[str, Any] = self.tests
+        self.tests = {name: self._bounded(call) for name, call in tests.items()}
         self.filters |= {"_part": self._part, "_cost": self._cost, "_turns": self._turns}
         self.globals = {"range": self.globals["range"], "_counter": Namespace}
 
@@ -156,7 +131,7 @@ class Environment(ImmutableSandboxedEnvironment):
         self._left = BUDGET
         pieces: list[str] = []
         for piece in template.generate(values):
-            self._spend(len(piece))
+            self.spend(len(piece))
             pieces.append(piece)
         return "".join(pieces)
 
@@ -168,7 +143,7 @@ class Environment(ImmutableSandboxedEnvironment):
         _refuse_size(source)
         try:
             tree = super()._parse(source, name, filename)
-            _check(tree, name, filename)
+            _check(tree, name, filename, self._own)
             _instrument(tree)
         except (RecursionError, ValueError) as error:  # too deep, or an integer of 5,000 digits
             raise TemplateSyntaxError("is nested too deep", 1, name, filename) from error
@@ -217,14 +192,17 @@ class Environment(ImmutableSandboxedEnvironment):
 
     # The budget ------------------------------------------------------------------------------------
 
-    def _spend(self, work: int) -> None:
+    def spend(self, work: int) -> None:
+        """Take work off the budget. Raises TemplateTooLargeError when nothing is left."""
         self._left -= work
         if self._left < 0:
             raise TemplateTooLargeError("it repeats or grows without end")
 
     def _cost(self, value: Any) -> Any:
         """Count a value and give it back."""
-        self._spend(1 + len(value) if isinstance(value, Sized) else 1)
+        self.spend(1 + len(value) if isinstance(value, Sized) else 1)
+        if isinstance(value, int) and abs(value) > _MAX_INTEGER:
+            raise TemplateTooLargeError("a number is too large")
         return value
 
     def _part(self, value: Any) -> Any:
@@ -238,7 +216,7 @@ class Environment(ImmutableSandboxedEnvironment):
     def _turns(self, items: Iterable[Any], weight: int) -> Iterator[Any]:
         """Count each turn of a loop by what is done in it."""
         for item in items:
-            self._spend(weight)
+            self.spend(weight)
             yield item
 
     def _bounded(self, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -251,19 +229,33 @@ class Environment(ImmutableSandboxedEnvironment):
 
         return bounded
 
-    def _join(self, items: Iterable[Any], between: str = "", attribute: str | None = None) -> str:
+    def _of_lists(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """Bound a filter that looks at every item, and perhaps compares them."""
+        bounded = self._bounded(call)
+
+        @functools.wraps(call)
+        def of_lists(*args: Any, **kwargs: Any) -> Any:
+            if set(kwargs) & {"attribute", "default"}:
+                raise TypeError("the values of a list have no attributes")
+            before = next(n for n, value in enumerate(args) if not isinstance(value, Context | Environment))
+            items = [self._part(item) for item in args[before]]
+            self.spend(len(items) * 4)
+            return bounded(*args[:before], items, *args[before + 1 :], **kwargs)
+
+        return of_lists
+
+    def _join(self, items: Iterable[Any], between: str = "") -> str:
         """Join what is shown of the items."""
         parts = []
         for item in items:
-            value = self.getattr(item, attribute) if attribute else item
-            parts.append(self._shown(self._part(value)))
+            parts.append(self._shown(self._part(item)))
             self._cost(between)
         return str(between).join(parts)
 
     def _replace(self, text: str, old: str, new: str) -> str:
         """Replace a text in another one."""
         text, old, new = str(text), str(old), str(new)
-        self._spend(text.count(old) * len(new))
+        self.spend(text.count(old) * len(new))
         return text.replace(old, new)
 
     # What a reader gets ----------------------------------------------------------------------------
@@ -298,9 +290,28 @@ def link(value: object) -> Url:
     return Url(re.sub(r"[\s<>\"']", lambda found: f"%{ord(found[0]):02X}", text))
 
 
+def _int(value: object, default: int = 0) -> int:
+    """Read a whole number, else the default (Jinja filter)."""
+    found = re.match(r"\s*([-+]?\d{1,15})(\.\d*)?\s*\Z", str(value)[:40], re.ASCII)
+    return int(found[1]) if found else default
+
+
+def _float(value: object, default: float = 0.0) -> float:
+    """Read a number, else the default (Jinja filter)."""
+    found = re.match(r"\s*[-+]?\d{1,15}(\.\d{0,15})?\s*\Z", str(value)[:40], re.ASCII)
+    return float(found[0]) if found else default
+
+
+def _look_up(context: Context) -> None:
+    environment = context.environment
+    assert isinstance(environment, Environment)
+    environment.spend(_COSTLY)
+
+
 @pass_context
 def _date(context: Context, value: object, form: str = "long") -> str:
     """Write a day of the list (2012-05-06) out in the letter's language (Jinja filter)."""
+    _look_up(context)
     text = str(value).strip()
     if form not in ("full", "long", "medium", "short"):
         raise ValueError(f"date({form!r}): the forms are full, long, medium and short")
@@ -313,6 +324,7 @@ def _date(context: Context, value: object, form: str = "long") -> str:
 @pass_context
 def _number(context: Context, value: object) -> str:
     """Write a number (12500, 0.5) with the separators of the letter's language (Jinja filter)."""
+    _look_up(context)
     text = str(value).strip().replace(" ", "").replace("\u00a0", "")
     if not text:
         return ""
@@ -324,6 +336,7 @@ def _number(context: Context, value: object) -> str:
 @pass_context
 def _country(context: Context, value: object) -> str:
     """Name a country, given by code or name, in the letter's language (Jinja filter)."""
+    _look_up(context)
     text = str(value).strip()
     code = languages.country_code(text) if text else ""
     if code is None:
@@ -350,7 +363,7 @@ def _ends(source: str, begin: int) -> tuple[int, int]:
     return source.find("}}", begin, limit), source.find("%}", begin, limit)
 
 
-def _check(tree: nodes.Template, name: str | None, filename: str | None) -> None:
+def _check(tree: nodes.Template, name: str | None, filename: str | None, own: bool) -> None:
     def refuse(node: nodes.Node, text: str) -> None:
         raise TemplateSyntaxError(text, node.lineno, name, filename)
 
@@ -360,6 +373,11 @@ def _check(tree: nodes.Template, name: str | None, filename: str | None) -> None
             refuse(node, f"the tag {{% {word} %}} is not known in letters")
         elif isinstance(node, nodes.For) and node.recursive:
             refuse(node, "a loop cannot be recursive in letters")
+        elif isinstance(node, nodes.NSRef) and not own:
+            refuse(node, "only a name can be set in letters")
+        elif isinstance(node, nodes.Name) and node.ctx == "store" and not own:
+            if node.name.startswith("_") or node.name in _TAKEN:
+                refuse(node, f"{node.name} is a name of the program; choose another one")
         elif isinstance(node, nodes.Call):
             called = node.node
             if isinstance(called, nodes.Name):
@@ -370,6 +388,44 @@ def _check(tree: nodes.Template, name: str | None, filename: str | None) -> None
                 refuse(node, f"{word}() cannot be called in letters")
         elif isinstance(node, nodes.Const) and isinstance(node.value, int) and node.value > _MAX_INTEGER:
             refuse(node, "a number is too large")
+
+
+def layout_problems(tree: nodes.Template) -> Iterator[tuple[int, str]]:
+    """Yield what a frame may not do: everything but show its values, whole and in the text.
+
+    What depends on a reader (the subject, the letter) must not decide what the frame is, so that a frame
+    that was looked at once is the same for everybody.
+    """
+    constant = {"lang", "dir", "loop"}
+
+    def names(node: nodes.Node) -> set[str]:
+        below = [*node.find_all(nodes.Name), *([node] if isinstance(node, nodes.Name) else [])]
+        return {name.name for name in below}
+
+    def walk(body: Iterable[nodes.Node], shown: frozenset[str]) -> Iterator[tuple[int, str]]:
+        for node in body:
+            if isinstance(node, nodes.Output):
+                for child in node.nodes:
+                    whole = isinstance(child, nodes.Name) and child.name in shown
+                    if not (isinstance(child, nodes.TemplateData) or whole or names(child) <= constant):
+                        yield child.lineno, "a frame shows a value as it is, like {{ subject }}"
+            elif isinstance(node, nodes.If):
+                test = node.test.node if isinstance(node.test, nodes.Not) else node.test
+                if not (names(test) <= constant or (isinstance(test, nodes.Name) and test.name == "footer")):
+                    yield node.lineno, "a choice in a frame depends on lang, dir and loop only"
+                yield from walk([*node.body, *node.elif_, *node.else_], shown)
+            elif isinstance(node, nodes.For) and isinstance(node.target, nodes.Name):
+                lines = node.iter.node if isinstance(node.iter, nodes.Filter) else None  # see _instrument
+                called = lines.node if isinstance(lines, nodes.Call) else None
+                footer = isinstance(called, nodes.Getattr) and called.attr == "splitlines"
+                if not footer or names(node.iter) != {"footer"}:
+                    yield node.lineno, "a loop in a frame goes over footer.splitlines() only"
+                yield from walk(node.body, shown | {node.target.name})
+            else:
+                yield node.lineno, "this tag is not known in a frame"
+
+    shown = frozenset(["content", "lang", "dir", "subject", "sender", "footer"])
+    yield from walk(tree.body, shown)
 
 
 def _instrument(tree: nodes.Template) -> None:

@@ -22,6 +22,10 @@ from outreach.errors import LetterError, Problem
 LAYOUT = "_layout.html"
 _MAX_BYTES = 400_000  # of one file
 _MAX_TOGETHER = 5_000_000
+_MAX_FILES = 500  # of one letter; sixty languages of the shipped one have 240
+_MAX_MARKS = 30  # accents on one letter; putting thousands in order takes NFC minutes
+_MOST_PROBLEMS = 20  # in the headers of one file
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _FILE_NAME = re.compile(r"([A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*)(?:\.([\w-]+))?\.md")
 _HEADER = re.compile(r"([A-Za-z][A-Za-z-]*):[ \t]*(.*)")
 _SOURCE = re.compile(r"(\S+)[ \t]+(\S+)")
@@ -73,6 +77,8 @@ def read(templates: Path, letter: str, shipped: Path) -> dict[str, str]:
                 files.setdefault(path.relative_to(base).as_posix(), (path, base))
     sources: dict[str, str] = {}
     problems: list[Problem] = []
+    if len(files) > _MAX_FILES:
+        raise LetterError(f"the letter {letter} has too many files (over {_MAX_FILES})", "split it in two")
     for name, (path, root) in files.items():
         try:
             sources[name] = _read_text(path, root)
@@ -98,12 +104,29 @@ def _read_text(path: Path, root: Path) -> str:
             raise ValueError("is no file")
         if status.st_size > _MAX_BYTES:
             raise ValueError(f"is too large for a letter (over {_MAX_BYTES // 1000} kB)")
-        return real.read_text(encoding="utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+        text = real.read_text(encoding="utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"is not UTF-8: {error.reason}; save it as UTF-8") from None
     except (OSError, RuntimeError) as error:
         words = error.strerror if isinstance(error, OSError) else "its links lead in a circle"
         raise ValueError(f"cannot be read: {words}") from None
+    if found := _CONTROLS.search(text):
+        line = text.count("\n", 0, found.start()) + 1
+        raise ValueError(f"has a control character in line {line} (U+{ord(found[0]):04X})")
+    if _has_many_marks(text):
+        raise ValueError(f"has more than {_MAX_MARKS} accents on one letter")
+    return text
+
+
+def _has_many_marks(text: str) -> bool:
+    if text.isascii():
+        return False
+    run = 0
+    for char in text:
+        run = run + 1 if char >= "\u0300" and unicodedata.combining(char) else 0
+        if run > _MAX_MARKS:
+            return True
+    return False
 
 
 def tags_of(file: str) -> tuple[str, str] | None:
@@ -133,6 +156,8 @@ def take_apart(file: str, source: str) -> tuple[TemplateFile | None, list[tuple[
                 body = 0  # no header lines at all: the body starts at once
                 break
             problems.append((number, "is no header line", "headers, then an empty line, then the letter"))
+            if len(problems) >= _MOST_PROBLEMS:
+                break
             continue
         name, value = header[1].lower(), header[2].strip()
         if name == "attach":

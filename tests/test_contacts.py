@@ -279,6 +279,28 @@ def test_an_audience_is_lower_case_with_hyphens(tmp_path: Path) -> None:
     assert [one.audience for one in people.contacts] == ["human-rights", "party"]
 
 
+def test_a_reader_may_have_two_languages(tmp_path: Path) -> None:
+    people = read(tmp_path, "email,language\na@x.example,FR + nl\nb@x.example,fr+nl+de\nc@x.example,fr+xx\n")
+    assert [one.language for one in people.contacts] == ["fr+nl", "", ""]
+    assert problems(people, "warning") == [(3, "language"), (4, "language")]
+
+
+def test_a_name_in_two_columns_is_put_together_and_one_that_is_there_stays(tmp_path: Path) -> None:
+    people = read(
+        tmp_path,
+        "email,name,First name,Surname\n"
+        "a@x.example,,Ann,Lee\nb@x.example,Dr Bo Li,Bo,Li\nc@x.example,,,Lee\n",
+    )
+    assert [one.name for one in people.contacts] == ["Ann Lee", "Dr Bo Li", "Lee"]
+    assert people.contacts[0].fields == {"first_name": "Ann", "surname": "Lee"}
+
+
+def test_what_turns_text_around_is_taken_out_and_said(tmp_path: Path) -> None:
+    people = read(tmp_path, "email,name\na@x.example,\u202eAnn\u2066\n")
+    assert people.contacts[0].name == "Ann"
+    assert problems(people, "repaired") == [(2, "name")]
+
+
 def test_any_other_column_is_a_field_by_its_header(tmp_path: Path) -> None:
     (one,) = read(tmp_path, "email,First name,Größe (cm),x--y,\na@x.example,Ann,1,2,3\n").contacts
     assert one.fields == {"first_name": "Ann", "größe_cm": "1", "x_y": "2", "column_5": "3"}

@@ -679,6 +679,180 @@ def test_a_value_in_a_link_leads_to_the_same_place_in_html_and_text(source: str,
     assert body(made.text) == f"x ({href.removeprefix('mailto:')})"
 
 
+# Languages, two at a time ------------------------------------------------------------------------
+
+FILES_OF_TWO = {
+    "en.md": "Subject: Hello {{ name }}\n\n{{ salutation }}\n\nin {{ country_name }}",
+    "fr.md": "Subject: Salut {{ name }}\n\n{{ salutation }}\n\nen {{ country_name }}",
+    "ar.md": "Subject: x\n\n{{ salutation }}\n\n{{ country_name }}",
+}
+
+
+def pair(language: str, country: str = "BE") -> Rendered:
+    made = letter(FILES_OF_TWO, phrases=("en", "fr", "ar"))
+    return made.render(contact("Ann", language=language, country=country), ME, ANSWERS, TODAY)
+
+
+def test_two_languages_make_one_letter_of_two_sections() -> None:
+    made = pair("fr+ar")
+    assert (made.language, made.direction, made.template) == ("fr+ar", "ltr", "fr.md+ar.md")
+    assert made.subject == "Salut Ann / x"
+    sections = body(made.text).split("\n\n* * *\n\n")
+    assert sections == ["Dear Ann,\n\nen Belgique", "Dear \u2068Ann\u2069,\n\nبلجيكا"]
+    assert '<html lang="fr" dir="ltr">' in made.html
+    assert re.findall(r'<div lang="(\w+)" dir="(\w+)">', made.html) == [("fr", "ltr"), ("ar", "rtl")]
+    assert made.text.count("Say STOP") == made.html.count("Say STOP") == 2
+
+
+def test_an_equal_subject_stands_once_and_the_first_language_gives_the_direction() -> None:
+    files = {"fr.md": f"{S}a", "ar.md": f"{S}b", "en.md": f"{S}c"}
+    made = letter(files).render(contact(language="ar+fr"), ME, ANSWERS, TODAY)
+    assert (made.subject, made.direction, made.language) == ("s", "rtl", "ar+fr")
+
+
+def test_a_missing_half_is_a_gap_and_never_the_same_letter_twice() -> None:
+    made = letter(FILES_OF_TWO, phrases=("en", "fr", "ar"))
+    whole = made.choose(contact(language="fr+ar"))
+    assert whole.complete and whole.file == "fr.md+ar.md"
+    half = made.choose(contact(language="fr+nl", country="BE"))  # Belgium reads French as well
+    assert not half.complete
+    assert (half.file, half.wanted_language) == ("fr.md", "fr+nl")
+    assert made.choose(contact(language="it+nl")).file == "en.md"
+
+
+# The word behind the greeting --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("own", "text"),
+    [
+        ("Liebe Ann,", "Liebe Ann,\n\nwir schreiben."),
+        ("Liebe Ann!", "Liebe Ann!\n\nWir schreiben."),
+        ("Hallo", "Hallo\n\nWir schreiben."),
+    ],
+)
+def test_the_word_behind_a_greeting_follows_the_greeting(own: str, text: str) -> None:
+    phrases = 'lower_after = ","\n' + PHRASES
+    texts = {"l/de.md": f"{S}{{{{ salutation }}}}\n\nwir schreiben.\n", "_layout.html": LAYOUT}
+    made = Letter("l", {**texts, "_languages/de.toml": phrases}, "de")
+    rendered = made.render(contact(salutation=own), ME, ANSWERS, TODAY)
+    assert body(rendered.text) == text
+    assert f"<p>{text.partition(chr(10) * 2)[2]}</p>" in rendered.html
+
+
+def test_a_noun_keeps_its_capital_and_other_languages_their_letters() -> None:
+    made = render({"en.md": f"{S}{{{{ salutation }}}}\n\niPhones ring."}, contact(salutation="Hi!"))
+    assert body(made.text) == "Hi!\n\niPhones ring."
+
+
+# Days, numbers, countries ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("expression", "q", "text"),
+    [
+        ("q|date", "2012-05-06", "6. Mai 2012"),
+        ("q|date('short')", "2012-05-06", "06.05.12"),
+        ("q|date", "", ""),
+        ("q|number", "12500", "12.500"),
+        ("q|number", "12 500.5", "12.500,5"),
+        ("q|number", "-3", "-3"),
+        ("q|number", "", ""),
+        ("q|country", "FR", "Frankreich"),
+        ("q|country", "Russia", "Russland"),
+        ("q|country", "", ""),
+        ("1234|number", "", "1.234"),
+    ],
+)
+def test_values_are_written_as_the_letters_language_writes_them(expression: str, q: str, text: str) -> None:
+    files = {"en.md": f"{S}x", "de.md": f"{S}a {{{{ {expression} }}}} b"}
+    made = render(files, contact(q=q, language="de"))
+    assert body(made.text) == f"a {text} b"
+
+
+@pytest.mark.parametrize(
+    ("expression", "q", "says"),
+    [
+        ("q|date", "6.5.2012", "is no date; write like 2012-05-06"),
+        ("q|date('tiny')", "2012-05-06", "full, long, medium and short"),
+        ("q|number", "12,500", "is no number; write like 12500"),
+        ("q|number", "9" * 99, "is no number"),
+        ("q|country", "Atlantis", "is no country"),
+    ],
+)
+def test_a_value_that_is_none_names_the_contact(expression: str, q: str, says: str) -> None:
+    with pytest.raises(LetterError) as caught:
+        letter({"en.md": f"{S}{{{{ {expression} }}}}"}).render(contact(q=q), ME, ANSWERS, TODAY)
+    assert says in caught.value.message
+    assert "list.csv:7" in caught.value.message
+
+
+# Files that travel along -------------------------------------------------------------------------
+
+
+def carrying(files: dict[str, str], to: Contact, *there: str) -> Rendered:
+    texts = {f"l/{name}": text for name, text in files.items()} | {"_layout.html": LAYOUT}
+    data = {name: name.encode() for name in there}
+    made = Letter("l", texts, "en", data.__getitem__)
+    assert set(made.carried) == set(there), "each is read, none besides"
+    return made.render(to, ME, ANSWERS, TODAY)
+
+
+def test_attach_lines_of_a_child_replace_those_above_as_a_whole() -> None:
+    files = {
+        "en.md": f"Subject: s\nAttach: a.pdf\nAttach: b.pdf\n\n{block('ask')}\n",
+        "en.party.md": "Attach: c.pdf\n\n" + '{% extends "en.md" %}\n',
+        "en.press.md": '{% extends "en.md" %}\n',
+    }
+    names = {
+        audience: [
+            one.name
+            for one in carrying(files, contact(audience=audience), *["a.pdf", "b.pdf", "c.pdf"]).attachments
+        ]
+        for audience in ("", "party", "press")
+    }
+    assert names == {"": ["a.pdf", "b.pdf"], "party": ["c.pdf"], "press": ["a.pdf", "b.pdf"]}
+
+
+def test_an_image_travels_only_where_it_is_shown() -> None:
+    files = {"en.md": f"{S}a\n\n{{% if name %}}\n\n![for {{{{ name }}}}](p.png)\n\n{{% endif %}}\n\nb"}
+    made = carrying(files, contact("Ann"), "p.png")
+    (image,) = made.attachments
+    assert image.cid and image.kind == "image/png"
+    assert f'<img src="cid:{image.cid}" alt="for Ann">' in made.html
+    assert body(made.text).rstrip() == "a\n\n[for Ann]\n\nb"
+    made = carrying(files, contact(), "p.png")
+    assert made.attachments == ()
+    assert "<img" not in made.html
+
+
+def test_files_are_read_and_encoded_once_for_all_readers() -> None:
+    reads: list[str] = []
+
+    def load(name: str) -> bytes:
+        reads.append(name)
+        return b"x" * 1000
+
+    texts = {"l/en.md": "Subject: s\nAttach: a.pdf\n\n![x](p.png) ![y](p.png)", "_layout.html": LAYOUT}
+    texts["l/de.md"] = texts["l/en.md"]
+    made = Letter("l", texts, "en", load)
+    letters = [
+        made.render(contact(str(n), language=tag), ME, ANSWERS, TODAY)
+        for n in range(3)
+        for tag in ("en", "de")
+    ]
+    assert sorted(reads) == ["a.pdf", "p.png"]
+    assert len({id(one) for each in letters for one in each.attachments}) == 2
+
+
+def test_a_missing_file_is_named_with_every_line_that_wants_it() -> None:
+    found = problems({"en.md": "Subject: s\nAttach: gone.pdf\n\nx\n\n![x](gone.png)"})
+    assert [(line, text) for _, line, text in found] == [
+        (2, "there is no file gone.pdf"),
+        (6, "there is no file gone.png"),
+    ]
+
+
 # What we ship ------------------------------------------------------------------------------------
 
 

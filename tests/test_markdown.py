@@ -31,10 +31,10 @@ CONTEXT = {
 
 def render(source: str, name: str = "en.md", **parents: str) -> tuple[str, str]:
     """Convert the way letters.py does, render both; empty lines do not count."""
-    files = {f"{other}.md": markdown.convert(text) for other, text in parents.items()}
-    files[name] = markdown.convert(source)
-    as_html = Environment({file: one.html for file, one in files.items()}, html=True)
-    as_text = Environment({file: one.text for file, one in files.items()}, html=False)
+    files = {f"{other}.md": markdown.convert(text, "cid:{}".format) for other, text in parents.items()}
+    files[name] = markdown.convert(source, "cid:{}".format)
+    as_html = Environment({file: one.html for file, one in files.items()}, html=True, own=True)
+    as_text = Environment({file: one.text for file, one in files.items()}, html=False, own=True)
     made = as_html.get_template(name).render(CONTEXT)
     text = as_text.get_template(name).render(CONTEXT)
     return re.sub(r"\n+", "\n", made).strip("\n"), re.sub(r"\n{3,}", "\n\n", text).strip("\n")
@@ -139,6 +139,49 @@ FRAGMENTS = {
         "x (https://x.example/?a=1&b=2)",
     ),
     "a script is no link": ("[x](javascript:a)", "<p>[x](javascript:a)</p>", "[x](javascript:a)"),
+    "a link with a title": (
+        '[x](https://x.example "a & b")',
+        '<p><a href="https://x.example" title="a &amp; b">x</a></p>',
+        "x (https://x.example)",
+    ),
+    "a link around emphasis": (
+        "[**a** {{ yes }}](https://x.example)",
+        '<p><a href="https://x.example"><strong>a</strong> yes</a></p>',
+        "a yes (https://x.example)",
+    ),
+    "a choice inside a link's words": (
+        "[a{% if no %} b{% else %} c{% endif %}](https://x.example)",
+        '<p><a href="https://x.example">a c</a></p>',
+        "a c (https://x.example)",
+    ),
+    "a choice around a link": (
+        "{% if yes %}[a](https://x.example){% endif %}.",
+        '<p><a href="https://x.example">a</a>.</p>',
+        "a (https://x.example).",
+    ),
+    "a phone number": ("[call](tel:+491)", '<p><a href="tel:+491">call</a></p>', "call (tel:+491)"),
+    # Images
+    "an image": ("![a *b*](p.png)", '<p><img src="cid:p.png" alt="a b" /></p>', "[a b]"),
+    "an image in a line": (
+        "x ![{{ name }}](p.png) y",
+        '<p>x <img src="cid:p.png" alt="Ann &amp; Bo" /> y</p>',
+        "x [Ann & Bo] y",
+    ),
+    "an image without words": (
+        "x\n\n![](p.png)\n\ny",
+        '<p>x</p>\n<p><img src="cid:p.png" alt="" /></p>\n<p>y</p>',
+        "x\n\ny",
+    ),
+    "an image with blanks in its name": (
+        "![a](<my p.png>)",
+        '<p><img src="cid:my p.png" alt="a" /></p>',
+        "[a]",
+    ),
+    "an image as a link": (
+        "[![a](p.png)](https://x.example)",
+        '<p><a href="https://x.example"><img src="cid:p.png" alt="a" /></a></p>',
+        "[a] (https://x.example)",
+    ),
     # Lists
     "a list": ("- a\n- b", "<ul>\n<li>a</li>\n<li>b</li>\n</ul>", "- a\n- b"),
     "a list right behind a text": (
@@ -301,6 +344,26 @@ def test_super_adds_to_the_parents_block_without_empty_paragraphs() -> None:
     )
 
 
+def test_inheritance_over_two_levels_replaces_blocks_inside_blocks() -> None:
+    top = "A\n\n{% block ask %}\nB\n\n{% block when %}\n- soon\n{% endblock %}\n\nC\n{% endblock %}\n\nD"
+    loop = "{% for x in items %}\n- {{ x }}\n{% endfor %}"
+    middle = f'{{% extends "top.md" %}}\n\n{{% block when %}}\n- today\n{loop}\n{{% endblock %}}'
+    bottom = (
+        '{% extends "middle.md" %}\n\n{% block when %}\n\n{{ super() }}\n\n> {{ name }}\n\n{% endblock %}\n'
+    )
+    assert render(bottom, "bottom.md", top=top, middle=middle) == (
+        "<p>A</p>\n<p>B</p>\n<ul>\n<li>today</li>\n<li>one</li>\n<li>&lt;two&gt;</li>\n</ul>\n"
+        "<blockquote>\n<p>Ann &amp; Bo</p>\n</blockquote>\n<p>C</p>\n<p>D</p>",
+        "A\n\nB\n\n- today\n- one\n- <two>\n\n> Ann & Bo\n\nC\n\nD",
+    )
+
+
+def test_super_stays_in_a_line_where_its_block_is_in_the_line() -> None:
+    parent = "A {% block x %}b{% endblock %} C"
+    child = '{% extends "parent.md" %}\n\n{% block x %}{{ super() }}, c{% endblock %}\n'
+    assert render(child, "child.md", parent=parent) == ("<p>A b, c C</p>", "A b, c C")
+
+
 # Mistakes, with their line -----------------------------------------------------------------------
 
 
@@ -327,6 +390,13 @@ def test_super_adds_to_the_parents_block_without_empty_paragraphs() -> None:
         ("{% if x %}\n\n![x](y.png)\n\n{% endif %}", 3, "there is no image y.png"),
         ("A\n\n{# a\ncomment #}\n\n![x](y.png)", 6, "there is no image y.png"),
         ("| a |\n|---|\n| 1 |\n| ![x](y.png) |", 4, "there is no image y.png"),
+        ("{% block a %}\nso {{ super() }}\n{% endblock %}", 2, "needs a line of its own"),
+        ("{% block a %}\n\n{{ super() }} more\n\n{% endblock %}", 3, "needs a line of its own"),
+        ("A\n\n[x](there)", 3, "it must begin with https://"),
+        ("A\n\n- a\n- [x](#there)", 4, "it must begin with https://"),
+        ("A\n\n[x]({% if y %}a{% endif %})", 3, "around the whole link"),
+        ("A\n\n![x](https://x.example/p.png)", 3, "lies elsewhere"),
+        ("A\n\n![x]({{ p }})", 3, "without tags"),
         ("A\n\nB \U000f0000", 3, "private-use character"),
         ("\U000ffffd", 1, "private-use character"),
     ],
@@ -409,7 +479,7 @@ def test_valid_jinja_stays_valid_or_is_refused_with_a_line(source: str) -> None:
         assert 1 <= error.line <= source.count("\n") + 1
         return
     for template in (converted.html, converted.text):
-        Environment({}, html=True).parse(template)
+        Environment({}, html=True, own=True).parse(template)
 
 
 @PROPERTY

@@ -56,6 +56,22 @@ BOMBS = {
     "many tags": S + "{{ name }} " * 8_000,
     "a huge file": S + "x" * 200_000,
     "an enormous file": S + "x" * 3_000_000,
+    "filters of lists": f"{S}{{% set x %}}{'a' * 40_000}{{% endset %}}"
+    "{{ range(90000)|map('default', x)|select('lower')|sort|count }}",
+    "sorting by attributes": f"{S}{{{{ range(50000)|sort(attribute='{'a,' * 400}a')|count }}}}",
+    "a huge integer": f"{S}{{% set x %}}{'f' * 40_000}{{% endset %}}{{{{ x|int(base=16) }}}}",
+    "a language of its own": f"{S}{{% set _language %}}a{'-a' * 20_000}{{% endset %}}"
+    "{{ '2020-01-01'|date }}",
+    "many numbers": f"{S}{{% for i in range(50000) %}}{{{{ i|number }}}}{{% endfor %}}",
+    "searching from behind": f"{S}{{% set x %}}{'a' * 40_000}{{% endset %}}"
+    "{{ x.rsplit(x[:20000] ~ 'b')|count }}",
+    "a loop that opens emphasis": f"{S}{{% for i in range(12000) %}}*a{{% endfor %}}b*",
+    "a loop that opens quotes": f"{S}A {{% for i in range(12000) %}}\n\n> B {{% endfor %}}",
+    "emphasis in emphasis": S + "*a " * 12_000 + "b*" * 12_000,
+    "many accents": S + "a" + "\u0301\u0323" * 20_000,
+    "many items and tags": S + "> - a\n\nb\n\n" * 3_000 + "{% if name %}\n\na\n\n{% endif %}\n\n" * 480,
+    "lists beside lists": S + "1. a\n1) a\n" * 4_000,
+    "no headers at all": "x\n" * 190_000,
     "nested quotes": S + ">" * 90_000 + "x",
     "nested lists": S + "- " * 45_000 + "x",
     "brackets": S + "[" * 90_000,
@@ -107,6 +123,39 @@ def test_no_template_takes_time_or_memory(ready: Project, source: str) -> None:
     assert code in (0, 65), said[-2000:]
     if code == 65:
         assert "hello/en.md" in said, "the file is named"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"x = {'1' * 5_000}",
+        f"x{'.a' * 20_000} = 1",
+        "x = " + "[" * 20_000,
+        "x = " + "{a=" * 5_000,
+        '[titles]\n"a' + "\\u0301\\u0323" * 3_000 + '" = "x"',
+        "registers = { " + ", ".join(f'a{n} = "b{n}"' for n in range(2_000)) + " }",
+        '[greeting.formal]\nf = ["{name:>999999999}"]',
+        "\x1b]52;c;x\x07",
+    ],
+    ids=range(8),
+)
+def test_no_language_file_takes_time_or_memory(ready: Project, text: str) -> None:
+    ready.letter(f"{S}{{{{ salutation }}}}")
+    ready.write("templates/_languages/en.toml", text)
+    code, said, megabytes = limited(ready, "preview")
+    assert code == 65, said[-2000:]
+    assert "en.toml" in said and "error of the program" not in said
+    assert "\x1b" not in said
+    assert megabytes < MEGABYTES and len(said) < 100_000
+
+
+def test_a_chain_of_files_has_an_end(ready: Project) -> None:
+    ready.letter(f"{S}x\n\n{{% block a %}}\nx\n{{% endblock %}}\n")
+    for n in range(200):
+        above = f"en.a{n - 1}.md" if n else "en.md"
+        ready.write(f"templates/hello/en.a{n}.md", f'{{% extends "{above}" %}}\n')
+    code, said, _ = limited(ready, "preview")
+    assert code == 65 and "more than 5 steps" in said
 
 
 def test_many_files_take_no_time_either(ready: Project) -> None:
@@ -226,13 +275,84 @@ def test_files_that_are_too_much_together_are_refused(ready: Project) -> None:
     assert "0.bin (9.0 MB)" in said
 
 
-@pytest.mark.parametrize("name", ["p.svg", "p.pdf", "p.html", "p"])
+@pytest.mark.parametrize("name", ["p.svg", "p.pdf", "p.txt", "p"])
 def test_an_image_must_be_one_that_mail_programs_show(ready: Project, name: str) -> None:
     ready.write(name, "x")
     ready.letter(f"{S}![x]({name})")
     code, said, _ = limited(ready, "preview")
     assert code == 65
     assert "hello/en.md:3" in said and ".png" in said
+
+
+def test_a_file_under_another_name_is_still_ones_own(ready: Project) -> None:
+    ready.letter("Subject: s\nAttach: info.txt\n\nx\n")
+    ready.write(".env", f"# {SECRET}\n")
+    os.link(ready.folder / ".env", ready.folder / "templates" / "hello" / "info.txt")
+    code, said, _ = limited(ready, "preview", "--to", "ann@d.example.org", "--format", "eml")
+    assert code == 65 and "your own data" in said and SECRET not in said
+
+
+@pytest.mark.parametrize(
+    "name", ["press.csv", "report.CSV", "env.bak", "previews/001.eml", "outreach.db-journal"]
+)
+def test_lists_and_reports_travel_from_the_letters_own_folder_only(ready: Project, name: str) -> None:
+    ready.write(name, "x")
+    ready.letter(f"Subject: s\nAttach: {name}\n\nx\n")
+    code, said, _ = limited(ready, "preview")
+    assert code == 65 and "belongs into the letter's folder" in said
+    ready.write(f"templates/hello/{name}", "x")
+    code, said, _ = limited(ready, "preview")
+    assert code == 0, said
+
+
+def test_many_names_of_one_file_are_one_file(ready: Project) -> None:
+    with (ready.folder / "large.bin").open("wb") as large:
+        large.truncate(20_000_000)
+    names = "\n".join(f"Attach: {'./' * n}large.bin" for n in range(40))
+    ready.letter(f"Subject: s\n{names}\n\nx\n")
+    code, said, megabytes = limited(ready, "preview")
+    assert megabytes < MEGABYTES
+    assert (code, said.count("large.bin")) == (0, 1), said
+    for n in range(5):
+        with (ready.folder / f"{n}.bin").open("wb") as large:
+            large.truncate(20_000_000)
+        ready.write(f"templates/hello/en.a{n}.md", f"Subject: s\nAttach: {n}.bin\n\nx\n")
+    code, said, megabytes = limited(ready, "preview")
+    assert code == 65 and "60.0 MB" in said
+    assert megabytes < MEGABYTES
+
+
+@pytest.mark.parametrize("file", ["../victim.txt", "/etc/hostname"])
+def test_marking_a_translation_writes_into_no_other_file(ready: Project, file: str) -> None:
+    ready.letter(S + "x")
+    victim = ready.write("victim.txt", "mine")
+    ready.write("templates/hello/de.md", "Subject: s\nSource: en 00000000\n\nx\n")
+    (ready.folder / "templates/hello/.de.md.new").symlink_to(victim)
+    code, said, _ = limited(ready, "letters", "mark-current", "hello/de.md")
+    assert code == 0, said
+    assert victim.read_text() == "mine"
+    ready.write("templates/other/fr.md", S + "x")
+    (ready.folder / "templates/hello/fr.md").symlink_to("../other/fr.md")
+    code, said, _ = limited(ready, "letters", "mark-current", "hello/fr.md")
+    assert code == 2 and "no file of a letter" in said
+
+
+def test_adding_a_language_writes_nothing_outside(ready: Project, outside: Path) -> None:
+    ready.letter(S + "x")
+    (ready.folder / "templates/_languages").symlink_to(outside.parent)
+    before = sorted(outside.parent.iterdir())
+    code, said, _ = limited(ready, "letters", "add", "it")
+    assert code != 0 and "leads out" in said
+    assert sorted(outside.parent.iterdir()) == before
+
+
+def test_a_file_that_is_named_to_command_a_terminal_does_not(ready: Project) -> None:
+    ready.letter(S + "x")
+    ready.write("templates/hello/\x1b[31mx\ny.md", S + "x")
+    ready.write("templates/hello/de.md", "Subject: s\nSource: \x1b[31m\n\nx")
+    code, said, _ = limited(ready, "preview")
+    assert code == 65
+    assert "\x1b" not in said
 
 
 # What is loaded from elsewhere ---------------------------------------------------------------------
@@ -264,12 +384,86 @@ def test_an_image_must_be_one_that_mail_programs_show(ready: Project, name: str)
     ],
 )
 def test_a_layout_that_loads_or_runs_something_is_refused(ready: Project, html: str) -> None:
-    ready.letter(S + "x")
+    assert "_layout.html:3: " in layout_refused(ready, html)
+
+
+def layout_refused(ready: Project, html: str) -> str:
+    ready.letter("Subject: {{ name }}\n\nx")
     layout = f"<html>\n<body>{{{{ content }}}}\n{html}\n{{{{ footer }}}}</body></html>"
     ready.write("templates/_layout.html", layout)
     code, said, _ = limited(ready, "preview")
     assert code == 65, said
-    assert "_layout.html:3: " in said
+    assert "_layout.html:" in said and "error of the program" not in said
+    return said
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        '<{{ "img" }} {{ "src" }}="https://x.example/p.png">',
+        "<{% if 1 %}img{% endif %} src=//x.example/p.png>",
+        '<{{ "script" }}>alert(1)</{{ "script" }}>',
+        '<p style="background-image:{{ "u" }}rl(https://x.example)">x</p>',
+        '<style>@{{ "import" }} "https://x.example";</style>',
+        '{# <!-- #}<img src="https://x.example/p.png">{# --> #}',
+        "<!--> <img src=https://x.example/p.png> -->",
+        "<!-- --!><img src=https://x.example/p.png> -->",
+        "<![CDATA[ ><img src=https://x.example/p.png> ]]>",
+        "<title><!-- </title><img src=https://x.example/p.png> --></title>",
+        "<noscript><!-- </noscript><img src=https://x.example/p.png> --></noscript>",
+        "<style/><b>{}body{background-image:url(https://x.example)}</b></style>",
+        '<!--[if mso]><img src="https://x.example/p.png"><![endif]-->',
+        "<style>p{background:u\\rl(https://x.example)}</style>",
+        '<style>@\\import "https://x.example";</style>',
+        "<p style=\"background: image('https://x.example/p.png')\">x</p>",
+        '<svg><image href="https://x.example/p.png"/></svg>',
+        '<svg><rect fill="url(https://x.example)"/></svg>',
+        "<p {{ subject }}>x</p>",
+        "<p title={{ subject }}>x</p>",
+        '<p title="{{ subject }}">x</p>',
+        '<p style="color:red;{{ subject }}">x</p>',
+        "<style>{{ subject }}</style>",
+        '<a href="https://{{ subject }}">x</a>',
+        "<!-- {{ subject }} -->",
+        "{% if 'evil' in subject %}<img src=https://x.example/p.png>{% endif %}",
+        "{% if content == 'x' %}a{% endif %}",
+        "{% for x in [1, 2] %}a{% endfor %}",
+        "{% set x = footer %}",
+        "{% extends 'en.md' %}",
+        "{% block x %}x{% endblock %}",
+        "{{ subject.upper().upper() }}",
+        "{{ " + "-" * 900 + "1 }}",
+        "<div>" * 20_000,
+        "{% for line in footer.splitlines() %}" + "<b>" * 900 + "{% endfor %}" + "<b onx=1>" * 900,
+    ],
+)
+def test_no_trick_of_spelling_brings_something_into_a_layout(ready: Project, html: str) -> None:
+    layout_refused(ready, html)
+
+
+def test_a_layout_must_show_its_footer_to_everybody(ready: Project) -> None:
+    ready.letter(S + "x")
+    ready.write("templates/_layout.html", "{{ content }}{% if lang == 'xx' %}{{ footer }}{% endif %}")
+    code, said, _ = limited(ready, "preview")
+    assert code == 65 and "_layout.html: does not show" in said
+
+
+def test_a_plain_layout_of_ones_own_is_fine(ready: Project) -> None:
+    ready.letter(S + "x")
+    ready.write(
+        "templates/_layout.html",
+        "<!doctype html><html lang='{{ lang }}' dir={{ dir }}><head><title>{{ subject }}</title>"
+        "<style>@media (max-width: 30em) { p { color: red } } p { margin: 0 }</style></head>"
+        "<body class='{% if dir == \"rtl\" %}r{% endif %}'><!-- ours --><h1>{{ sender }}</h1>{{ content }}"
+        "{% if footer %}<p>{% for line in footer.splitlines() %}{{ line }}"
+        "{% if not loop.last %}<br>{% endif %}{% endfor %}</p>{% endif %}<a href='https://x.example'>us</a></body></html>",
+    )
+    code, said, _ = limited(ready, "preview", "--to", "ann@d.example.org", "--format", "html")
+    assert code == 0, said
+    assert '<p style="margin: 0;">x</p>' in said
+
+
+# Links and images in letters ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,23 @@ def test_a_mailing_is_asked_for_shown_while_it_goes_and_stopped_by_ctrl_c(ready:
         assert len(set(server.recipients)) == len(server.record) == 30
 
 
+def test_a_test_mail_to_oneself_comes_before_the_answer(ready: Project) -> None:
+    with sink.run() as server:
+        ready.env["OUTREACH_SMTP_URL"] = server.url
+        with terminal(ready, "send", "--rate", "unlimited", "--rate-per-domain", "unlimited") as person:
+            person.wait_for(r"\[y/N/t = test to me first/p = preview\]")
+            person.type("t")
+            person.wait_for(r"1 test mail to press@outreach.example, marked \[TEST\]")
+            assert server.recipients == ["press@outreach.example"]
+            assert b"Subject: [TEST] Hello Person 0" in server.record[0].content
+            server.rcpt_replies = {"press@outreach.example": ["550 5.7.1 not you"]}
+            person.type("t")
+            person.wait_for("did not take the test to press@outreach.example: 550 5.7.1 not you")
+            person.type("y")  # what goes wrong with a test does not end the question
+            assert person.end() == 0
+        assert len(server.record) == 31
+
+
 @pytest.mark.parametrize("answer", ["n", "", "yse"])
 def test_anything_but_yes_sends_nothing(ready: Project, answer: str) -> None:
     with sink.run() as server:
