@@ -12,6 +12,7 @@ import email
 import email.policy
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from outreach import address, attachments, languages, message, sources
@@ -65,15 +66,19 @@ def render(plan: Plan, contact: Contact) -> Rendered:
 
 def eml(plan: Plan, contact: Contact, now: datetime.datetime) -> bytes:
     """Return the message of one contact as it would be sent now."""
+    return _build(plan, contact, render(plan, contact), now)
+
+
+def _build(plan: Plan, contact: Contact, rendered: Rendered, now: datetime.datetime) -> bytes:
     message_id = f"<preview@{address.domain(plan.sender.address)}>"
-    return message.build(
-        render(plan, contact), contact, plan.sender, plan.reply_to, plan.unsubscribe, message_id, now
-    )
+    return message.build(rendered, contact, plan.sender, plan.reply_to, plan.unsubscribe, message_id, now)
 
 
 def as_text(plan: Plan, contact: Contact, now: datetime.datetime) -> str:
     """Return headers and plain text as a reader's mail program would show them."""
-    mail = email.message_from_bytes(eml(plan, contact, now), policy=email.policy.default)
+    rendered = render(plan, contact)
+    bare = replace(rendered, attachments=())  # they are named below; nobody reads their base64
+    mail = email.message_from_bytes(_build(plan, contact, bare, now), policy=email.policy.default)
     # Not the parsed To: some versions of Python put a blank into a long name when they decode it.
     to = f"{contact.name} <{contact.email}>" if contact.name else contact.email
     headers = [f"{name}: {to if name == 'To' else mail[name]}" for name in _SHOWN_HEADERS if mail[name]]
@@ -81,7 +86,7 @@ def as_text(plan: Plan, contact: Contact, now: datetime.datetime) -> str:
     text = body.get_content().replace("\r\n", "\n") if body is not None else ""
     attached = [
         f"{one.name} ({attachments.megabytes(one.size)}{', shown in the letter' if one.cid else ''})"
-        for one in render(plan, contact).attachments
+        for one in rendered.attachments
     ]
     headers += [f"Attached: {', '.join(attached)}"] if attached else []
     file = plan.letter.choose(contact).file
