@@ -451,7 +451,12 @@ class _Loop:
         frozen = self._version(one)
         letter = self.letters.get(one.version_id)
         if letter is None:
-            letter = Letter(self.mailing.letter, frozen.sources, frozen.language, frozen.files.__getitem__)
+            letter = Letter(
+                self.mailing.letter,
+                frozen.sources,
+                frozen.language,
+                lambda name: self.ledger.file(frozen.files[name]),
+            )
             self.letters[one.version_id] = letter
         rendered: Rendered = letter.render(one.contact, frozen.sender, frozen.reply_to, self.today)
         digest = message.content_hash(rendered, frozen.sender, frozen.reply_to, frozen.unsubscribe)

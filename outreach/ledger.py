@@ -10,8 +10,8 @@ Known limits: SQLite only; no migrations before the first release.
 
 from __future__ import annotations
 
-import base64
 import contextlib
+import hashlib
 import json
 import os
 import secrets
@@ -31,7 +31,7 @@ from outreach.errors import Exit, LedgerError
 from outreach.model import HELD_STATES, OPEN_STATES, Contact, Identity, Outcome, Scope, State, Verdict
 from outreach.throttle import History, Slot
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _DAY = 86400
 
 _metadata = MetaData()
@@ -53,6 +53,12 @@ _version = Table(
     Column("fingerprint", Text, nullable=False),
     Column("frozen", LargeBinary, nullable=False),  # zlib JSON: everything messages are made of
     Column("created_at", Float, nullable=False),
+)
+_file = Table(  # what travels with letters, each once, whichever mailings and versions have it
+    "file",
+    _metadata,
+    Column("digest", Text, primary_key=True),  # SHA-256, hex
+    Column("data", LargeBinary, nullable=False),
 )
 _delivery = Table(
     "delivery",
@@ -149,7 +155,7 @@ class Frozen:
     sender: Identity
     reply_to: Identity
     unsubscribe: str
-    files: Mapping[str, bytes]  # that travel with the letter
+    files: Mapping[str, str]  # that travel with the letter: name → digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +252,12 @@ class Ledger:
         with self._connection.begin():
             if sa.inspect(self._connection).has_table("about"):
                 version = int(self._about("schema") or b"0")
-                if version != SCHEMA_VERSION:
+                if version == 1:  # 2 added the table `file`
+                    _metadata.create_all(self._connection)
+                    self._connection.execute(
+                        sa.update(_about).where(_about.c.name == "schema").values(value=b"2")
+                    )
+                elif version != SCHEMA_VERSION:
                     raise LedgerError(
                         f"the ledger {self.path} has version {version}, this program knows {SCHEMA_VERSION}",
                         "update outreach, or use the version that wrote the ledger",
@@ -363,13 +374,13 @@ class Ledger:
         """Freeze what messages are made of; return the version's number. The same again is kept once."""
         frozen = {
             "sources": dict(sources),
-            "files": {name: base64.b64encode(data).decode() for name, data in files.items()},
+            "files": {name: self._add_file(data) for name, data in files.items()},
             "language": language,
             "sender": asdict(sender),
             "reply_to": asdict(reply_to),
             "unsubscribe": unsubscribe,
         }
-        data = zlib.compress(json.dumps(frozen).encode(), 1 if files else -1)
+        data = zlib.compress(json.dumps(frozen).encode())
         same = sa.select(_version.c.id).where(_version.c.mailing_id == mailing.id, _version.c.frozen == data)
         if (known := self._execute(same).scalar()) is not None:
             return int(known)
@@ -391,9 +402,20 @@ class Ledger:
                 Identity(**data["sender"]),
                 Identity(**data["reply_to"]),
                 data["unsubscribe"],
-                {name: base64.b64decode(text) for name, text in data.get("files", {}).items()},
+                data.get("files", {}),
             )
         return versions
+
+    def _add_file(self, data: bytes) -> str:
+        digest = hashlib.sha256(data).hexdigest()
+        if self._execute(sa.select(_file.c.digest).where(_file.c.digest == digest)).scalar() is None:
+            self._execute(sa.insert(_file).values(digest=digest, data=data))
+        return digest
+
+    def file(self, digest: str) -> bytes:
+        """Return a file that travels with a letter."""
+        data: bytes = self._execute(sa.select(_file.c.data).where(_file.c.digest == digest)).scalar_one()
+        return data
 
     def fingerprints(self, mailing: Mailing) -> set[str]:
         """Return the fingerprints under which deliveries of a mailing were planned."""

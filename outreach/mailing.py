@@ -9,6 +9,7 @@ Raises SettingsError, UsageError, and what plan and delivery raise.
 from __future__ import annotations
 
 import difflib
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -93,7 +94,8 @@ def _what_changed(plan: Plan, mailing: Mailing, ledger: Ledger) -> list[str]:
         return []
     last = versions[max(versions)]
     found = []
-    for before, after in ((last.sources, plan.letter.sources), (last.files, plan.letter.carried)):
+    carried = {name: hashlib.sha256(data).hexdigest() for name, data in plan.letter.carried.items()}
+    for before, after in ((last.sources, plan.letter.sources), (last.files, carried)):
         names = sorted({*before, *after})
         found += [name for name in names if before.get(name) != after.get(name)]
     settings = (

@@ -201,7 +201,9 @@ def _part(one: Attachment, its_policy: Any) -> Any:
 @lru_cache(maxsize=64)
 def encoded(one: Attachment) -> bytes:
     """Return a file in base64, in lines of 76 characters (RFC 2045 §6.8); once for the whole mailing."""
-    return base64.encodebytes(one.data).replace(b"\n", b"\r\n")
+    step = 57 * 1_000  # whole lines at a time: encodebytes keeps an object for every line
+    pieces = (one.data[at : at + step] for at in range(0, len(one.data), step))
+    return b"".join(base64.encodebytes(piece).replace(b"\n", b"\r\n") for piece in pieces)
 
 
 def _file_name(name: str) -> str:

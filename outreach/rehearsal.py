@@ -65,6 +65,7 @@ class Inbox:
         for recipient in envelope.rcpt_tos:
             head = f"Delivered-To: {recipient}\r\n".encode()
             self._maildir.add(head + envelope.original_content)
+        envelope.content = envelope.original_content = None  # both sides live in one process
         return "250 2.0.0 Kept in the rehearsal inbox"
 
     def serve(self) -> contextlib.AbstractContextManager[int]:

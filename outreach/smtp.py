@@ -111,7 +111,8 @@ class Session:
         stuffed = self._message.replace(b"\r\n.", b"\r\n..")  # RFC 5321 §4.5.2
         if stuffed.startswith(b"."):
             stuffed = b"." + stuffed
-        self._outgoing += stuffed + (b"" if stuffed.endswith(b"\r\n") else b"\r\n") + b".\r\n"
+        self._outgoing += stuffed  # not joined first: with files it is large
+        self._outgoing += b".\r\n" if stuffed.endswith(b"\r\n") else b"\r\n.\r\n"
 
     def quit(self) -> None:
         """Say goodbye; the answer does not matter."""

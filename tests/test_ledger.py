@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from pathlib import Path
 
@@ -56,3 +57,18 @@ def test_a_used_up_quota_said_at_the_final_dot_is_about_us() -> None:
             outcome = event.outcome
     assert outcome is not None
     assert (outcome.verdict, outcome.scope) == (Verdict.FAILED, Scope.SESSION)
+
+
+def test_a_ledger_of_the_first_version_is_brought_up_to_date(project: Project) -> None:
+    project.contacts(2)
+    project.letter()
+    with sink.run() as server:
+        project.env["OUTREACH_SMTP_URL"] = server.url
+        project.run(
+            "send", "--yes", "--rate", "unlimited", "--rate-per-domain", "unlimited", "--limit", "1", code=75
+        )
+        with contextlib.closing(sqlite3.connect(project.folder / "outreach.db")) as old:
+            old.executescript("DROP TABLE file; UPDATE about SET value = '1' WHERE name = 'schema'")
+        assert project.json("status", "--json")["counts"]["sent"] == 1
+        project.run("send", "--yes", "--rate", "unlimited", "--rate-per-domain", "unlimited")
+        assert len(server.record) == 2
