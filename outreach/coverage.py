@@ -133,6 +133,14 @@ def _gap(letter: Letter, part: Found, audience: str, who: str) -> Problem:
             f"still says what {original} says; {who} would get that",
             "translate it",
         )
+    if letter.lacks_words(part.file.language) and languages.same(part.wanted_language, part.file.language):
+        words = f"{letter.source_language} greetings and footer"
+        return Problem(
+            f"_languages/{part.file.language}.toml",
+            1,
+            f"is missing, or not translated: {who} would get {words} in {letter.name}/{part.file.file}",
+            "write it; a copy of another language's file shows how",
+        )
     own = languages.same(part.wanted_language, part.file.language)
     language = part.file.language if own else part.wanted_language
     special = sources.find(letter.files.values(), letter.source_language, audience) is not None

@@ -363,7 +363,7 @@ class Letter:
     def _check_files(self) -> None:
         greets = self.variables.get("salutation")
         for one in self.files.values():
-            if self._subject(one) is None:
+            if self._with_subject(one) is None:
                 self._say(one.file, 1, "has no Subject: line", "begin the file with Subject: …")
             if greets and self._phrases_for(one.language, strict=True) is None:
                 tag = one.language
@@ -410,9 +410,9 @@ class Letter:
             )
         )
 
-    def _subject(self, one: TemplateFile) -> str | None:
-        """The file's own subject, or that of the nearest file it extends."""
-        return next((above.subject for above in self._ancestry(one) if above.subject), None)
+    def _with_subject(self, one: TemplateFile) -> TemplateFile | None:
+        """The file itself if it has a subject, or the nearest one it extends that has."""
+        return next((above for above in self._ancestry(one) if above.subject), None)
 
     def _ancestry(self, one: TemplateFile | None) -> Iterator[TemplateFile]:
         """The file and what it extends, nearest first; stops where a circle would close."""
@@ -485,7 +485,15 @@ class Letter:
         own = one.language in languages.truncations(wanted) or languages.same(wanted, one.language)
         special = (self.source_language, contact.audience) in self._by_tags
         translated = not any(above.file in self.copies for above in self._ancestry(one))
+        translated = translated and not self.lacks_words(one.language)
         return own and translated and (one.audience == contact.audience or not special)
+
+    def lacks_words(self, language: str) -> bool:
+        """Tell whether greetings and footer of a language are missing, or still those of the source."""
+        words, source = (self._phrases_for(tag, strict=True) for tag in (language, self.source_language))
+        if languages.same(language, self.source_language) or source is None:
+            return False
+        return words is None or replace(words, file="") == replace(source, file="")
 
     def render(
         self, contact: Contact, sender: Identity, reply_to: Identity, today: datetime.date
@@ -559,9 +567,10 @@ class Letter:
             "_language": one.language,
             "_capital": phrases is not None and phrases.wants_capital(greeting),
         }
+        named = self._with_subject(one) or one
         if one.file not in self._subjects:
-            self._subjects[one.file] = self._plain.from_string(self._subject(one) or "")
-        with self._blaming(one.file, contact, "subject"):
+            self._subjects[one.file] = self._plain.from_string(named.subject or "")
+        with self._blaming(named.file, contact, "subject"):
             subject = _BLANKS.sub(" ", self._plain.render(self._subjects[one.file], values)).strip()
         with self._blaming(one.file, contact, "text"):
             text = self._text.render(self._text.get_template(one.file), values)

@@ -261,7 +261,7 @@ def _balance(pieces: Sequence[str | int], taken: _Taken, line: int) -> None:
 def _place_images(tokens: Sequence[Token], taken: _Taken, image: Callable[[str], str]) -> None:
     """Give each image its address inside the message; what stands for it as text loses its isolates."""
     for one, line in _children(tokens, "image", taken):
-        name = unquote(str(one.attrs.get("src", "")))
+        name = unquote(str(one.attrs.get("src", ""))).removeprefix("cid:")
         if _PLACEHOLDER.search(name):
             raise MarkdownError(
                 line, "an image is the same for everybody; write its file's name without tags"

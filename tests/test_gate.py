@@ -224,24 +224,27 @@ def test_a_mailing_that_was_allowed_goes_on_without_being_allowed_again(shipped:
 
 def test_a_translators_copy_counts_as_missing_until_it_is_translated(shipped: Project) -> None:
     with (shipped.folder / "contacts.csv").open("a") as out:
-        out.write("it@d.example.org,N N,party,it\n")
-    done = shipped.run("letters", "add", "it.party")
-    for file in ("it.md", "it.party.md"):
+        out.write("fi@d.example.org,N N,party,fi\n")
+    done = shipped.run("letters", "add", "fi.party")
+    for file in ("fi.md", "fi.party.md"):
         assert f"solidarity/{file}" in done.stderr
-    copy = (folder(shipped) / "it.party.md").read_text()
-    assert '{% extends "it.md" %}' in copy
+    copy = (folder(shipped) / "fi.party.md").read_text()
+    assert '{% extends "fi.md" %}' in copy
     assert re.search(r"^Source: en [0-9a-f]{8}$", copy, re.MULTILINE)
-    assert (shipped.folder / "templates/_languages/it.toml").exists(), "greetings to be translated too"
-    refused(shipped, "solidarity/it.party.md:1: still says what en.party.md says")
-    general = folder(shipped) / "it.md"
-    special = folder(shipped) / "it.party.md"
-    special.write_text(special.read_text().replace("We turn to you as comrades", "Compagne e compagni"))
-    refused(shipped, "solidarity/it.md:1: still says what en.md says")
-    general.write_text(general.read_text().replace("We are activists", "Siamo attivisti"))
+    assert (shipped.folder / "templates/_languages/fi.toml").exists(), "greetings to be translated too"
+    refused(shipped, "solidarity/fi.party.md:1: still says what en.party.md says")
+    general = folder(shipped) / "fi.md"
+    special = folder(shipped) / "fi.party.md"
+    special.write_text(special.read_text().replace("We turn to you as comrades", "Hyvät toverit"))
+    refused(shipped, "solidarity/fi.md:1: still says what en.md says")
+    general.write_text(general.read_text().replace("We are activists", "Olemme aktivisteja"))
+    refused(shipped, "_languages/fi.toml:1: is missing, or not translated")
+    words = shipped.folder / "templates/_languages/fi.toml"
+    words.write_text(words.read_text().replace("Dear", "Hyvä").replace("Reply with", "Vastaa"))
     with sink.run() as server:
         send(shipped, server)
-        assert "Compagne e compagni" in text(mails(server)["it@d.example.org"])
-    assert "is there already" in shipped.run("letters", "add", "it.party", code=2).stderr
+        assert "Hyvät toverit" in text(mails(server)["fi@d.example.org"])
+    assert "is there already" in shipped.run("letters", "add", "fi.party", code=2).stderr
 
 
 def test_a_regional_copy_of_the_source_is_no_untranslated_one(shipped: Project) -> None:

@@ -38,7 +38,10 @@ opt_out = "Say STOP"
 def letter(files: dict[str, str], layout: str = LAYOUT, phrases: Iterable[str] = ("en",)) -> Letter:
     texts = {f"l/{name}": text for name, text in files.items()}
     texts["_layout.html"] = layout
-    texts |= {f"_languages/{tag}.toml": PHRASES for tag in phrases}
+    # Each language has words of its own: a copy of the source's would count as none.
+    texts |= {
+        f"_languages/{tag}.toml": PHRASES.replace("Dear reader", f"Dear {tag} reader") for tag in phrases
+    }
     return Letter("l", texts)
 
 
@@ -500,7 +503,19 @@ def test_which_file_wins(language: str, country: str, audience: str, file: str, 
 
 @cache
 def _choice() -> Letter:
-    return letter({f"{name}.md": f"{S}{name}" for name in FILES})
+    return letter({f"{name}.md": f"{S}{name}" for name in FILES}, phrases=("en", "de", "pt", "fr", "el"))
+
+
+def test_a_letter_without_words_of_its_language_is_a_fallback() -> None:
+    files = {"en.md": f"{S}x", "de.md": f"{S}y", "de-CH.md": f"{S}z", "en-GB.md": f"{S}w"}
+    for phrases, complete in ((("en",), False), (("en", "de"), True)):
+        made = letter(files, phrases=phrases)
+        assert made.choose(contact(language="de")).complete is complete
+        assert made.choose(contact(language="de-CH")).complete is complete
+        assert made.choose(contact(language="en-GB")).complete
+    texts = {f"l/{name}": text for name, text in files.items()} | {"_layout.html": LAYOUT}
+    made = Letter("l", texts | {"_languages/en.toml": PHRASES, "_languages/de.toml": PHRASES})
+    assert not made.choose(contact(language="de")).complete, "a copy is no translation"
 
 
 def test_a_letter_without_the_default_language_says_what_to_write() -> None:

@@ -172,6 +172,11 @@ FRAGMENTS = {
         '<p>x</p>\n<p><img src="cid:p.png" alt="" /></p>\n<p>y</p>',
         "x\n\ny",
     ),
+    "an image by its address in the mail": (
+        "![a](cid:p.png)",
+        '<p><img src="cid:p.png" alt="a" /></p>',
+        "[a]",
+    ),
     "an image with blanks in its name": (
         "![a](<my p.png>)",
         '<p><img src="cid:my p.png" alt="a" /></p>',
