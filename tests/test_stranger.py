@@ -15,6 +15,9 @@ from pathlib import Path
 import pytest
 from conftest import COMMAND, ENVIRONMENT, Project
 
+from outreach.errors import LetterError
+from outreach.letters import Letter
+
 S = "Subject: s\n\n"
 SECRET = "root-of-all-secrets"
 CPU_SECONDS, MEGABYTES = 5, 300
@@ -322,8 +325,7 @@ def test_many_names_of_one_file_are_one_file(ready: Project) -> None:
     assert megabytes < MEGABYTES
 
 
-@pytest.mark.parametrize("file", ["../victim.txt", "/etc/hostname"])
-def test_marking_a_translation_writes_into_no_other_file(ready: Project, file: str) -> None:
+def test_marking_a_translation_writes_into_no_other_file(ready: Project) -> None:
     ready.letter(S + "x")
     victim = ready.write("victim.txt", "mine")
     ready.write("templates/hello/de.md", "Subject: s\nSource: en 00000000\n\nx\n")
@@ -383,18 +385,19 @@ def test_a_file_that_is_named_to_command_a_terminal_does_not(ready: Project) -> 
         '<a href="https://x.example" ping="https://x.example/ping">x</a>',
     ],
 )
-def test_a_layout_that_loads_or_runs_something_is_refused(ready: Project, html: str) -> None:
-    assert "_layout.html:3: " in layout_refused(ready, html)
+def test_a_layout_that_loads_or_runs_something_is_refused(html: str) -> None:
+    assert ("_layout.html", 3) in layout_refused(html)
 
 
-def layout_refused(ready: Project, html: str) -> str:
-    ready.letter("Subject: {{ name }}\n\nx")
+def layout_refused(html: str) -> list[tuple[str, int | None]]:
+    """Return where a layout with this line is refused."""
     layout = f"<html>\n<body>{{{{ content }}}}\n{html}\n{{{{ footer }}}}</body></html>"
-    ready.write("templates/_layout.html", layout)
-    code, said, _ = limited(ready, "preview")
-    assert code == 65, said
-    assert "_layout.html:" in said and "error of the program" not in said
-    return said
+    texts = {"hello/en.md": "Subject: {{ name }}\n\nx", "_layout.html": layout}
+    with pytest.raises(LetterError) as caught:
+        Letter("hello", texts)
+    assert {one.file for one in caught.value.problems} == {"_layout.html"}
+    assert len(caught.value.problems) <= 40
+    return [(one.file, one.line) for one in caught.value.problems]
 
 
 @pytest.mark.parametrize(
@@ -437,8 +440,8 @@ def layout_refused(ready: Project, html: str) -> str:
         "{% for line in footer.splitlines() %}" + "<b>" * 900 + "{% endfor %}" + "<b onx=1>" * 900,
     ],
 )
-def test_no_trick_of_spelling_brings_something_into_a_layout(ready: Project, html: str) -> None:
-    layout_refused(ready, html)
+def test_no_trick_of_spelling_brings_something_into_a_layout(html: str) -> None:
+    layout_refused(html)
 
 
 def test_a_layout_must_show_its_footer_to_everybody(ready: Project) -> None:
@@ -482,13 +485,13 @@ def test_a_plain_layout_of_ones_own_is_fine(ready: Project) -> None:
         ("[x](https:)", "must begin with"),
     ],
 )
-def test_a_link_or_image_that_is_none_is_refused_with_its_line(
-    ready: Project, source: str, says: str
-) -> None:
-    ready.letter(f"{S}a\n\n{source}\n")
-    code, said, _ = limited(ready, "preview")
-    assert code == 65, said
-    assert "hello/en.md:5: " in said and says in said
+def test_a_link_or_image_that_is_none_is_refused_with_its_line(source: str, says: str) -> None:
+    layout = "{{ content }}{{ footer }}"
+    with pytest.raises(LetterError) as caught:
+        Letter("hello", {"hello/en.md": f"{S}a\n\n{source}\n", "_layout.html": layout})
+    ((file, line, text),) = [(one.file, one.line, one.text) for one in caught.value.problems]
+    assert (file, line) == ("hello/en.md", 5)
+    assert says in text
 
 
 def test_the_limits_are_those_of_the_promise_and_do_bite(ready: Project) -> None:
