@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
+# The headers of a message, in their order; a contact can add none.
+HEADERS = [
+    "From",
+    "To",
+    "Reply-To",
+    "Subject",
+    "Date",
+    "Message-ID",
+    "List-Unsubscribe",
+    "MIME-Version",
+    "Content-Type",
+]
 HOSTILE = [
     "=?utf-8?q?=0ABcc:x@evil.example?=",
     "=?utf-8?q?=0D=0ABcc:_x@evil.example?= =?utf-8?b?Cg==?=",

@@ -17,7 +17,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from hostile import HOSTILE
+from hostile import HEADERS, HOSTILE
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -30,17 +30,6 @@ PROPERTY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 TEMPLATES = Path(__file__).parent.parent / "templates"
 ME = Identity("Solidarity Committee", "press@mail.example")
 NOON = datetime.datetime(2012, 5, 14, 12, 0, tzinfo=datetime.UTC)
-HEADERS = [
-    "From",
-    "To",
-    "Reply-To",
-    "Subject",
-    "Date",
-    "Message-ID",
-    "List-Unsubscribe",
-    "MIME-Version",
-    "Content-Type",
-]
 OWN = """Subject: To {{ name }} of {{ organisation }}: {{ q }}
 
 {{ salutation }}

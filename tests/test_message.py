@@ -12,7 +12,7 @@ from email.policy import default as parsing
 from random import Random
 
 import pytest
-from hostile import HOSTILE
+from hostile import HEADERS, HOSTILE
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -27,17 +27,6 @@ MESSAGE_ID = "<mfrggzdfmztwq2lknnwg23tpobyxe43u@mail.example>"
 NOON = datetime.datetime(2012, 5, 14, 12, 0, 0, 987654, tzinfo=datetime.UTC)
 ME = Identity("Solidarity Committee", "press@mail.example")
 ANSWERS = Identity("", "answers@mail.example")
-HEADERS = [
-    "From",
-    "To",
-    "Reply-To",
-    "Subject",
-    "Date",
-    "Message-ID",
-    "List-Unsubscribe",
-    "MIME-Version",
-    "Content-Type",
-]
 
 
 def rendered(subject: str = "Hello", text: str = "Text\n", html: str = "<p>Text</p>\n") -> Rendered:
