@@ -59,7 +59,7 @@ class Consent:
         from outreach import mailing
 
         if self.approved:
-            mailing.refuse_unapproved(self.approved, self.plan, self.changes, ledger, joins)
+            mailing.refuse_unapproved(self.approved, self.plan, self.changes, ledger, joins, self.revise)
         question = mailing.question(
             self.plan, self.changes, chosen, limit, joins, self.revise, self.settings, ledger, time.time()
         )
@@ -102,16 +102,23 @@ class Consent:
             self.console.error(error)
 
 
-def test(consent: Consent, to: str, contact: str | None, chosen: Callable[[Contact], bool]) -> int:
+def test(
+    consent: Consent,
+    to: str,
+    contact: str | None,
+    chosen: Callable[[Contact], bool],
+    limit: int | None = None,
+) -> int:
     """Send a test mail for each language and audience, or the letter of one contact, to an address."""
     from outreach import mailing, preview, trial
     from outreach.ledger import Ledger
 
     plan, settings, console = consent.plan, consent.settings, consent.console
     contacts = preview.choose(plan, contact, None, None, False, None if contact else chosen)
-    if len(contacts) > trial.MOST:
-        console.say(f"{len(contacts)} kinds of letters; the first {trial.MOST} are sent as a test")
-        contacts = contacts[: trial.MOST]
+    most = min(trial.MOST, limit or trial.MOST)
+    if len(contacts) > most:
+        console.say(f"{len(contacts)} kinds of letters; the first {most} are sent as a test")
+        contacts = contacts[:most]
     orders = mailing.orders(settings, consent.server, consent.password())
     with Ledger(settings.ledger, create=True) as ledger:
         done = trial.send(plan, contacts, to, orders, ledger)

@@ -711,7 +711,7 @@ def send(
         RATE_PER_DOMAIN=rate_per_domain,
         CONNECTIONS=None if connections is None else str(connections),
     )
-    test_address = _test_address(test_to, to)
+    test_address = _test_address(test_to, to, dry_run)
     people, text = _read(settings, letter, files)
     with _existing_ledger(settings) as existing:
         made = _plan(app, settings, people, text, existing, name, again or test_to is not None)
@@ -720,7 +720,9 @@ def send(
         if test_address is not None:
             server = mailing.check_account([test_address], settings)
             consent = asking.Consent(app.console, settings, made, changes, server)
-            asking.test(consent, test_address, to, chosen)
+            done = asking.test(consent, test_address, to, chosen, limit)
+            if as_json:
+                _dump({"test_to": test_address, "sent": done})
             return Exit.OK
         if not changes.open:
             story.refuse_nothing(made)
@@ -758,7 +760,7 @@ def send(
     return mailing.exit_code(result)
 
 
-def _test_address(test_to: str | None, to: str | None) -> str | None:
+def _test_address(test_to: str | None, to: str | None, dry_run: bool) -> str | None:
     """Check the options of a test mail."""
     from outreach import address
 
@@ -768,6 +770,8 @@ def _test_address(test_to: str | None, to: str | None) -> str | None:
                 "--to goes with --test-to", "outreach preview --to shows a letter without sending it"
             )
         return None
+    if dry_run:
+        raise UsageError("--dry-run sends nothing, not even a test", "outreach preview shows the letters")
     try:
         return address.parse(test_to)
     except address.AddressError as error:

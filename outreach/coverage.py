@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from outreach import languages, sources
@@ -42,32 +42,32 @@ class Cell:
     found: Found | None = None
 
 
-def needed(letter: Letter, contacts: Iterable[Contact] | None) -> list[tuple[str, str]]:
-    """Return the (language, audience) pairs a list needs; without a list, all of the letter's own."""
+def needed(letter: Letter, contacts: Iterable[Contact] | None) -> list[Contact]:
+    """Return a reader for each language and audience of a list; without one, for all of the letter."""
     if contacts is None:
-        audiences = {one.audience for one in letter.files.values()}
-        return [(tag, audience) for tag in letter.languages for audience in sorted(audiences)]
-    pairs: dict[tuple[str, str], None] = {}
+        audiences = sorted({one.audience for one in letter.files.values()})
+        return [Contact("", language=tag, audience=one) for tag in letter.languages for one in audiences]
+    found: dict[tuple[str, str], Contact] = {}
     for contact in contacts:
         for tag in languages.split(contact.language):
             chain = languages.chain(tag, contact.country, letter.source_language, tuple(letter.languages))
-            pairs[chain[0].tag, contact.audience] = None
-    return sorted(pairs)
+            found.setdefault((chain[0].tag, contact.audience), replace(contact, language=chain[0].tag))
+    return [found[key] for key in sorted(found)]
 
 
-def cells(letter: Letter, pairs: Iterable[tuple[str, str]]) -> list[Cell]:
+def cells(letter: Letter, readers: Iterable[Contact]) -> list[Cell]:
     """Return the matrix."""
     made = []
-    for language, audience in pairs:
+    for reader in readers:
         try:
-            found = letter.choose(Contact("", language=language, audience=audience)).parts[0]
+            (found,) = letter.choose(reader).parts
         except LetterError:
-            made.append(Cell(language, audience, Coverage.MISSING, None))
+            made.append(Cell(reader.language, reader.audience, Coverage.MISSING, None))
             continue
         state = Coverage.COMPLETE if found.complete else Coverage.FALLBACK
         if found.complete and found.stale:
             state = Coverage.STALE
-        made.append(Cell(language, audience, state, found.file.file, found))
+        made.append(Cell(reader.language, reader.audience, state, found.file.file, found))
     return made
 
 
@@ -89,25 +89,13 @@ def gaps(letter: Letter, readers: Iterable[tuple[Contact, Choice]]) -> list[Prob
     """Return what is missing for these readers, with who they are."""
     missing: dict[tuple[str, str, str], tuple[Found, list[Contact]]] = {}
     for contact, choice in readers:
-        for part in _lacking(letter, contact, choice):
+        for part in (half for half in choice.halves if not half.complete):
             key = part.file.file, part.wanted_language, contact.audience
             missing.setdefault(key, (part, []))[1].append(contact)
     return [
         _gap(letter, part, people[0].audience, _who(people, part.wanted_language))
         for part, people in missing.values()
     ]
-
-
-def _lacking(letter: Letter, contact: Contact, choice: Choice) -> Iterator[Found]:
-    """Yield the parts that fall back; of two languages also the half that came out as the other one."""
-    yield from (part for part in choice.parts if not part.complete)
-    halves = languages.split(contact.language)
-    if len(choice.parts) < len(halves) and choice.parts[0].complete:
-        for tag in halves:
-            other = letter.choose(
-                Contact("", language=tag, country=contact.country, audience=contact.audience)
-            )
-            yield from (part for part in other.parts if not part.complete)
 
 
 def outdated(letter: Letter, choices: Iterable[Choice]) -> list[Problem]:

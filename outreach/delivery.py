@@ -463,7 +463,7 @@ class _Loop:
         if digest != one.content_hash:
             raise StoppedError(
                 f"the letter to {one.contact.email} renders differently now than when it was planned",
-                "another version of the program? go back to it, or start a new mailing with --name",
+                "another version of the program? go back to it, or say --revise to send it as it is now",
             )
         date = datetime.datetime.fromtimestamp(self.clock(), datetime.UTC)
         return message.build(

@@ -14,6 +14,7 @@ from pathlib import Path
 from outreach import languages, sources
 from outreach.errors import LetterError, UsageError
 
+_BLOCK = re.compile(r"\{%-?\s*block\s+\w+.*?%\}.*?\{%-?\s*endblock\b.*?%\}", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z0-9][\w-]*")
 
 _NEW = """\
@@ -26,8 +27,8 @@ Markdown: **bold**, [a link](https://example.org), lists with - in front. Break 
 Who you are and why you write: two or three sentences. A line of nothing but
 an empty line begins a new paragraph.
 
-{# What you ask for stands in this block. A file for one audience only, like LANG.party.md, can say it
-differently: `outreach letters add LANG.party` makes one. #}
+{# What you ask for stands in this block. `outreach letters add LANG.party` makes a file that says it
+differently, for the audience `party` only. #}
 {% block ask %}
 What you ask of the reader{% if organisation %} and of {{ organisation }}{% endif %},
 and until when.
@@ -70,6 +71,9 @@ def add(
         if path.startswith(f"{letter}/") and (one := sources.take_apart(Path(path).name, text)[0]):
             files[one.file] = one
     first = sources.find(files.values(), source_language, audience)
+    above = sources.find(files.values(), source_language, "")
+    if first is None and language == source_language and audience and above is not None:
+        return [_special(templates, letter, texts, above, audience)], above
     if first is None:
         there = ", ".join(one.file for one in files.values() if one.language == source_language) or "nothing"
         raise LetterError(
@@ -82,7 +86,6 @@ def add(
             f"when it says what {first.file} says: outreach letters mark-current {letter}/{known.file}",
         )
     written = []
-    above = sources.find(files.values(), source_language, "")
     if above is not None and first.parent == above.file and not sources.find(files.values(), language, ""):
         written.append(_copy(templates, letter, texts, above, language))
     written.append(_copy(templates, letter, texts, first, language))
@@ -93,6 +96,21 @@ def add(
         _write(templates, words, texts[source_greetings])
         written.append(words)
     return written, first
+
+
+def _special(
+    templates: Path, letter: str, texts: dict[str, str], above: sources.TemplateFile, audience: str
+) -> Path:
+    """Write the file of an audience in the source language, with the general ask to begin from."""
+    found = _BLOCK.search(texts[f"{letter}/{above.file}"])
+    if found is None:
+        raise LetterError(
+            f"{letter}/{above.file} has no block that a file for {audience} could replace",
+            "put {% block ask %} and {% endblock %} around what is special, each on a line of its own",
+        )
+    path = templates / letter / sources.file_name(above.language, audience)
+    _write(templates, path, f'Subject: {above.subject}\n\n{{% extends "{above.file}" %}}\n\n{found[0]}\n')
+    return path
 
 
 def _copy(
@@ -134,6 +152,9 @@ def mark_current(templates: Path, shipped: Path, file: str, source_language: str
         raise LetterError(
             f"{path} has no source: {original} is not there", "write it, or rename the translation"
         )
+    first = sources.take_apart(Path(original).name, texts[original])[0]
+    if first is not None and sources.is_copy(one, texts[f"{letter}/{path.name}"], first, texts[original]):
+        raise UsageError(f"{path} still says what {original} says, or said", "translate it first")
     value = f"{language} {sources.digest(texts[original])}"
     with path.open(encoding="utf-8", newline="") as opened:
         before = opened.read()

@@ -381,7 +381,11 @@ class Ledger:
             "unsubscribe": unsubscribe,
         }
         data = zlib.compress(json.dumps(frozen).encode())
-        same = sa.select(_version.c.id).where(_version.c.mailing_id == mailing.id, _version.c.frozen == data)
+        same = sa.select(_version.c.id).where(
+            _version.c.mailing_id == mailing.id,
+            _version.c.fingerprint == fingerprint,
+            _version.c.frozen == data,
+        )
         if (known := self._execute(same).scalar()) is not None:
             return int(known)
         values = {"mailing_id": mailing.id, "fingerprint": fingerprint, "frozen": data, "created_at": now}
@@ -418,8 +422,16 @@ class Ledger:
         return data
 
     def fingerprints(self, mailing: Mailing) -> set[str]:
-        """Return the fingerprints under which deliveries of a mailing were planned."""
-        query = sa.select(_version.c.fingerprint).where(_version.c.mailing_id == mailing.id)
+        """Return the fingerprints under which the deliveries that may still leave were planned."""
+        query = (
+            sa.select(_version.c.fingerprint)
+            .join(_delivery, _delivery.c.version_id == _version.c.id)
+            .where(
+                _delivery.c.mailing_id == mailing.id,
+                _delivery.c.state.in_([state.value for state in OPEN_STATES]),
+            )
+            .distinct()
+        )
         return {row.fingerprint for row in self._execute(query)}
 
     # Deliveries ------------------------------------------------------------------------------

@@ -66,8 +66,8 @@ class Found:
 class Choice:
     """Which files a contact gets: one, or two for a reader of two languages."""
 
-    parts: tuple[Found, ...]
-    wanted_language: str
+    parts: tuple[Found, ...]  # each file once
+    halves: tuple[Found, ...]  # one for each language of the reader
 
     @property
     def language(self) -> str:
@@ -80,11 +80,14 @@ class Choice:
         return "+".join(one.file.file for one in self.parts)
 
     @property
+    def wanted_language(self) -> str:
+        """What the reader would have had first."""
+        return "+".join(one.wanted_language for one in self.halves)
+
+    @property
     def complete(self) -> bool:
         """Tell whether nothing falls back."""
-        return all(one.complete for one in self.parts) and len(self.parts) == len(
-            languages.split(self.wanted_language)
-        )
+        return all(one.complete for one in self.halves)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +236,9 @@ class Letter:
                 self._parsing.compile(part)  # finds unknown filters, and blocks that stand twice
                 unknown = meta.find_undeclared_variables(tree) - self._names_inherited(one)
             except TemplateSyntaxError as error:
-                self._say(one.file, error.lineno + offset, error.message or "syntax error")
+                words = error.message or "syntax error"
+                known = f"known: {', '.join(sorted(self._parsing.filters))}" if "filter" in words else ""
+                self._say(one.file, error.lineno + offset, words, known)
                 return
             if is_subject and (node := next(tree.find_all(_NOT_IN_SUBJECTS), None)):
                 self._say(one.file, node.lineno + offset, "a Subject holds text, values and conditions only")
@@ -391,8 +396,7 @@ class Letter:
             return
         if one.source and one.source[1] != sources.digest(self._text_of(first)):
             self.stale[one.file] = first
-        words = sources.essence(self._text_of(first)).replace(f'"{first.parent}"', f'"{one.parent}"')
-        if words == sources.essence(self._text_of(one)) and not languages.same(one.language, first.language):
+        if sources.is_copy(one, self._text_of(one), first, self._text_of(first)):
             self.copies[one.file] = first
 
     def _text_of(self, one: TemplateFile) -> str:
@@ -458,12 +462,9 @@ class Letter:
         """
         key = contact.language, contact.country, contact.audience
         if key not in self._choices:
-            parts: dict[str, Found] = {}
-            for language in languages.split(contact.language):
-                found = self._find(language, contact)
-                parts.setdefault(found.file.file, found)
-            wanted = contact.language or next(iter(parts.values())).wanted_language
-            self._choices[key] = Choice(tuple(parts.values()), wanted)
+            halves = tuple(self._find(language, contact) for language in languages.split(contact.language))
+            parts = {one.file.file: one for one in reversed(halves)}
+            self._choices[key] = Choice(tuple(reversed(parts.values())), halves)
         return self._choices[key]
 
     def _find(self, language: str, contact: Contact) -> Found:

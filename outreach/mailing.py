@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from outreach import address, delivery, message
 from outreach import plan as plans
@@ -83,11 +83,14 @@ def refuse_changes(plan: Plan, changes: Changes, ledger: Ledger | None, revise: 
             f"would now be different ({some}{', …' if len(changes.changed) > 3 else ''})",
             "put back what was changed; or --revise, so that those who have not got it get the new version; "
             f"or a new mailing: --name {plan.name}-2",
-            [Problem(one, None, "was changed") for one in _what_changed(plan, changes.mailing, ledger)],
+            [
+                Problem(one, None, "was changed")
+                for one in _what_changed(plan, changes, changes.mailing, ledger)
+            ],
         )
 
 
-def _what_changed(plan: Plan, mailing: Mailing, ledger: Ledger) -> list[str]:
+def _what_changed(plan: Plan, changes: Changes, mailing: Mailing, ledger: Ledger) -> list[str]:
     """Name the files and settings that differ from the newest version of a mailing."""
     versions = ledger.versions(mailing)
     if not versions:
@@ -105,7 +108,15 @@ def _what_changed(plan: Plan, mailing: Mailing, ledger: Ledger) -> list[str]:
         ("OUTREACH_LANGUAGE", last.language, plan.letter.source_language),
     )
     found += [name for name, before, after in settings if before != after]
-    return found or [plan.contacts.file]
+    if found:
+        return found
+    earlier = {one.address: one.contact for one in changes.changed}
+    lists = any(
+        replace(item.contact, line=0, file="") != replace(earlier[key], line=0, file="")
+        for item in plan.items
+        if (key := address.key(item.contact.email)) in earlier
+    )
+    return [plan.contacts.file if lists else "the program"]
 
 
 def joining(plan: Plan, changes: Changes, add_new: bool, revise: bool) -> list[Item]:
@@ -195,8 +206,10 @@ def question(
     count = len(people)
     if changes.mailing is not None:
         begin = f"Continue {plan.name}: {_many(count, 'letter')} still to send"
-        if revise and changes.changed:
-            begin += f", {len(changes.changed)} of them in a new version,"
+        going = {address.key(contact.email) for contact in people}
+        other = sum(one.address in going for one in changes.changed)
+        if revise and other:
+            begin += f", {other} of them in a new version,"
     else:
         counts = plans.totals([item for item in plan.items if chosen(item.contact)][:limit])
         languages, countries = len(counts["by_language"]), len([c for c in counts["by_country"] if c])
@@ -261,13 +274,14 @@ def _deliveries(plan: Plan, items: Sequence[Item], ledger: Ledger) -> Iterator[N
 
 
 def refuse_unapproved(
-    approved: str, plan: Plan, changes: Changes, ledger: Ledger | None, joins: bool
+    approved: str, plan: Plan, changes: Changes, ledger: Ledger | None, joins: bool, revise: bool
 ) -> None:
     """Refuse a mailing that is not the one whose fingerprint was approved. Raises UsageError."""
-    known = {plan.fingerprint}
-    if changes.mailing is not None and ledger is not None and not (joins and changes.new):
-        known |= ledger.fingerprints(changes.mailing)  # what was planned then is what goes on now
-    if approved.strip().lower() not in known:
+    wanted = approved.strip().lower()
+    goes_on = changes.mailing is not None and not (joins and changes.new) and not revise
+    # What was planned then is what goes on now, even if somebody is suppressed since.
+    planned = ledger.fingerprints(changes.mailing) if ledger and changes.mailing and goes_on else set()
+    if wanted != plan.fingerprint and planned != {wanted}:
         raise UsageError(
             f"this is not the mailing that was approved: it is {plan.fingerprint}, not {approved}",
             "list, letter or settings changed since; look at it again: outreach preview, outreach plan",

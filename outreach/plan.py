@@ -121,7 +121,7 @@ def refuse_gaps(letter: Letter, items: Iterable[Item], allow_fallback: bool, all
     if problems:
         raise LetterError(
             f"not every reader would get a correct letter ({letter.name})",
-            f"write what is missing; or say {' '.join(hints)} to send all the same",
+            f"correct it; or say {' '.join(hints)} to send all the same",
             problems,
         )
 

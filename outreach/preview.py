@@ -114,7 +114,7 @@ def explain(plan: Plan, contact: Contact) -> list[str]:
         f"reads     {given}, country {contact.country or 'not given'}, "
         f"audience {contact.audience or 'not given'}",
     ]
-    for part in choice.parts:
+    for part in choice.halves:
         audience = contact.audience
         for n, step in enumerate(part.steps, 1):
             names = [sources.file_name(step.tag, one) for one in dict.fromkeys((audience, ""))]

@@ -173,8 +173,8 @@ def overview(settings: Settings) -> tuple[list[tuple[str, str]], str]:
     try:
         for name in found[:_LETTERS]:
             letter = open_letter(settings, settings.templates, name)
-            pairs = coverage.needed(letter, people.contacts if people else None)
-            cells = coverage.cells(letter, pairs)
+            readers = coverage.needed(letter, people.contacts if people else None)
+            cells = coverage.cells(letter, readers)
             states = Counter(one.state.value for one in cells if one.state is not coverage.Coverage.COMPLETE)
             wanting = ", ".join(f"{count} {state}" for state, count in states.items())
             said = f"; {wanting} for this list" if wanting else ""

@@ -29,15 +29,15 @@ def document(settings: Settings, templates: Path, name: str, lists: Sequence[Pat
     except LetterError as error:
         problems = error.problems or [Problem("", None, error.message, error.hint)]
         return _document(name, settings.language, [], [], [], problems, [])
-    pairs = coverage.needed(letter, people.contacts if people and lists else None)
-    cells = coverage.cells(letter, pairs)
+    readers = coverage.needed(letter, people.contacts if people and lists else None)
+    cells = coverage.cells(letter, readers)
     problems = [*coverage.problems_of(letter, cells), *_unknown_names(letter, people)]
     if not problems:
         problems += _try_out(letter, people)
     notes = _without_source(letter)
     if people and not lists:
         notes += _wanted_by(letter, people, settings)
-    audiences = sorted({audience for _, audience in pairs})
+    audiences = sorted({reader.audience for reader in readers})
     return _document(name, letter.source_language, letter.languages, audiences, cells, problems, notes)
 
 
@@ -127,10 +127,12 @@ def _wanted_by(letter: Letter, people: ContactList, settings: Settings) -> list[
         except LetterError:
             lacking["any language"] += 1
             continue
-        for part in choice.parts:
+        for part in choice.halves:
             if not part.complete:
                 own = languages.same(part.wanted_language, part.file.language)
-                lacking[f"{part.wanted_language}{f'.{contact.audience}' if own else ''}"] += 1
+                words = letter.lacks_words(part.file.language)
+                what = " (greetings)" if words else f".{contact.audience}" if contact.audience else ""
+                lacking[f"{part.wanted_language}{what if own else ''}"] += 1
     if not lacking:
         return []
     said = ", ".join(f"{tag} ({count})" for tag, count in lacking.most_common(12))

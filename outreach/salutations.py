@@ -125,7 +125,8 @@ def parse(file: str, text: str) -> Phrases:
             raise ValueError("it is too large for the words of a language")
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a ValueError too
-        raise LetterError(f"{file} is no valid TOML: {error}") from None
+        problem = Problem(file, None, f"is no valid TOML: {error}")
+        raise LetterError(f"{file} is no valid TOML: {error}", problems=[problem]) from None
     problems: list[Problem] = []
 
     def say(words: str) -> None:
@@ -162,6 +163,12 @@ def parse(file: str, text: str) -> Phrases:
     }
     if strange := sorted(set(data) - known):
         say(f"unknown key {strange[0]}; known: {', '.join(sorted(known))}")
+    for where, table, keys in (
+        ("footer", footer, ("text", "opt_out")),
+        *((f"greeting.{name}", _table(table), _GENDERS) for name, table in greetings.items()),
+    ):
+        for key in sorted(set(table) - set(keys)):
+            say(f"unknown key {key} in [{where}]; known: {', '.join(keys)}")
     titles, vocative = _titles(data.get("titles", {}), say), _vocative(data.get("vocative", {}), say)
     if problems:
         raise LetterError(f"{file} has problems", problems=problems)

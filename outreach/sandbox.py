@@ -183,7 +183,9 @@ class Environment(ImmutableSandboxedEnvironment):
                 return self._shown(left) + self._shown(right)
             if not isinstance(left, list) or not isinstance(right, list):
                 raise TypeError("+ adds numbers to numbers and texts to texts; use ~ between others")
-        elif not numbers or operator == "**":
+        elif operator == "**":
+            raise TypeError("** is not known in letters")
+        elif not numbers:
             raise TypeError(f"{operator} works on numbers only in letters")
         result = super().call_binop(context, operator, left, right)
         if isinstance(result, int) and abs(result) > _MAX_INTEGER:
@@ -210,6 +212,8 @@ class Environment(ImmutableSandboxedEnvironment):
         if value is not None and not isinstance(value, str | int | float):
             if isinstance(value, StrictUndefined):
                 str(value)  # raises, with the name
+            if callable(value):
+                raise TypeError("a method needs brackets, like name.upper()")
             raise TypeError("a list cannot be shown as it is; say how: |join(', ')")
         return self._cost(value)
 
@@ -365,7 +369,7 @@ def _ends(source: str, begin: int) -> tuple[int, int]:
 
 def _check(tree: nodes.Template, name: str | None, filename: str | None, own: bool) -> None:
     def refuse(node: nodes.Node, text: str) -> None:
-        raise TemplateSyntaxError(text, node.lineno, name, filename)
+        raise TemplateSyntaxError(text, node.lineno or 1, name, filename)
 
     for node in tree.find_all(nodes.Node):
         if isinstance(node, nodes.Stmt) and not isinstance(node, _STATEMENTS):

@@ -216,6 +216,18 @@ def digest(source: str) -> str:
     return hashlib.sha256(essence(source).encode("utf-8", "replace")).hexdigest()[:8]
 
 
+def is_copy(one: TemplateFile, text: str, first: TemplateFile, source: str) -> bool:
+    """Tell whether a translation says word for word what its source says, or said when it was copied."""
+    if languages.same(one.language, first.language):
+        return False
+    words = essence(text)
+    if one.parent and first.parent:
+        words = words.replace(f'"{one.parent}"', f'"{first.parent}"', 1)
+        words = words.replace(f"'{one.parent}'", f"'{first.parent}'", 1)
+    copied = one.source[1] if one.source else ""
+    return words == essence(source) or digest(words) == copied
+
+
 def file_name(language: str, audience: str) -> str:
     """Return the name of the file for a language and an audience."""
     return f"{language}.{audience}.md" if audience else f"{language}.md"

@@ -247,6 +247,31 @@ def test_a_translators_copy_counts_as_missing_until_it_is_translated(shipped: Pr
     assert "is there already" in shipped.run("letters", "add", "fi.party", code=2).stderr
 
 
+def test_a_copy_stays_a_copy_when_its_source_changes(shipped: Project) -> None:
+    with (shipped.folder / "contacts.csv").open("a") as out:
+        out.write("fi@d.example.org,N N,party,fi\n")
+    shipped.run("letters", "add", "fi.party")
+    for file in ("en.md", "en.party.md"):
+        source = folder(shipped) / file
+        source.write_text(source.read_text().replace("We", "All of us", 1))
+        for tag in ("ru", "de", "fr", "es", "ar"):
+            shipped.run("letters", "mark-current", f"solidarity/{file.replace('en', tag)}")
+    refused(shipped, "solidarity/fi.party.md:1: still says", "--allow-fallback")
+    done = shipped.run("letters", "mark-current", "fi.party.md", code=2)
+    assert "translate it first" in done.stderr
+
+
+def test_a_special_ask_begins_from_the_general_one(project: Project) -> None:
+    project.contacts(1)
+    project.run("letters", "new", "spring")
+    project.run("letters", "add", "en.party", "spring")
+    text = (project.folder / "templates/spring/en.party.md").read_text()
+    assert text.startswith('Subject: Write the subject here\n\n{% extends "en.md" %}\n\n{% block ask %}\n')
+    assert project.json("letters", "check", "spring", "--json")["problems"] == []
+    project.letter()
+    assert "no block" in project.run("letters", "add", "en.party", "hello", code=65).stderr
+
+
 def test_a_regional_copy_of_the_source_is_no_untranslated_one(shipped: Project) -> None:
     shipped.run("letters", "add", "en-GB")
     document = shipped.json("letters", "check", "--json", code=65)
@@ -341,6 +366,7 @@ def test_test_mails_count_against_the_limits_and_a_suppressed_tester_gets_none(s
         shipped.run("send", "--to", "en.party@d.example.org", code=2)
         done = shipped.run("send", "--test-to", "me@outreach.example", "--to", "nobody@d.example.org", code=2)
         assert "not in contacts.csv" in done.stderr
+        shipped.run("send", "--test-to", "other@outreach.example", "--dry-run", code=2)
         assert len(server.record) == 5
 
 
@@ -381,6 +407,26 @@ def test_only_the_approved_mailing_is_sent(shipped: Project) -> None:
         shipped.run("send", *UNLIMITED, "--approved", fingerprint.upper())
         assert len(server.record) == 17
         assert "new@d.example.org" not in server.recipients
+
+
+def test_an_approval_of_the_old_version_is_none_of_the_new_one(project: Project) -> None:
+    project.contacts(4)
+    project.letter(LETTER)
+    fingerprint = project.json("plan", "--json")["fingerprint"]
+    with sink.run() as server:
+        project.env["OUTREACH_SMTP_URL"] = server.url
+        project.run("send", *UNLIMITED, "--approved", fingerprint, "--limit", "1", code=75)
+        project.letter(LETTER.replace("help", "help now"))
+        project.run("send", *UNLIMITED, "--approved", fingerprint, "--revise", code=2)
+        send(project, server, "--revise", "--limit", "1", code=75)
+        project.run("send", *UNLIMITED, "--approved", fingerprint, code=2)
+        assert len(server.record) == 2
+        with (project.folder / "contacts.csv").open("a") as out:
+            out.write("new@d.example.org,New,party,DE,en\n")
+        now = project.json("plan", "--json")["fingerprint"]
+        send(project, server, "--add-new", "--limit", "1", code=75)
+        project.run("send", *UNLIMITED, "--approved", now)
+        assert len(server.record) == 5
 
 
 # Revising and cancelling -------------------------------------------------------------------------
@@ -530,6 +576,12 @@ def test_a_reader_of_two_languages_gets_both_in_one_mail(shipped: Project) -> No
         html = mail.get_body(("html",)).get_content()
         assert re.findall(r'<div lang="(\w+)" dir="(\w+)">', html) == [("fr", "ltr"), ("ar", "rtl")]
     (shipped.folder / "outreach.db").unlink()
-    for half, missing in (("fr+it", "it"), ("it+fr", "it"), ("fr+pt", "pt")):
-        shipped.write("contacts.csv", f"email,audience,language\nx@d.example.org,party,{half}\n")
-        refused(shipped, f"solidarity/{missing}.party.md:1: is missing")
+    for half, missing in (("fr+it", ["it"]), ("it+fr", ["it"]), ("fr+pt", ["pt"]), ("nl+it", ["nl", "it"])):
+        shipped.write("contacts.csv", f"email,audience,language,country\nx@d.example.org,party,{half},BE\n")
+        refused(shipped, *(f"solidarity/{one}.party.md:1: is missing" for one in missing))
+    said = shipped.run("preview", "--to", "x@d.example.org", "--explain").stdout
+    assert said.count("a fallback") == 2, "each half is explained"
+    shipped.write("contacts.csv", "email,audience,language\nx@d.example.org,party,fr+fr-BE\n")
+    with sink.run() as server:
+        send(shipped, server)
+        assert len(server.record) == 1

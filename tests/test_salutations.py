@@ -50,7 +50,7 @@ def contact(gender: str = "", **known: Any) -> Contact:
 
 # What we ship ------------------------------------------------------------------------------------
 
-LANGUAGES = ("en", "ru", "de", "fr", "es", "ar")
+LANGUAGES = ("en", "ru", "de", "fr", "es", "ar")  # of the shipped letter; more have greetings only
 # Typed by hand from the rules of each language: a reworded greeting must be reworded there on purpose.
 with (Path(__file__).parent / "data" / "greetings.csv").open(encoding="utf-8", newline="") as file:
     GREETINGS = list(csv.DictReader(file))
@@ -76,14 +76,15 @@ def test_the_table_of_greetings_is_large_and_has_no_row_that_differs_by_a_name_o
         return row["language"], row["audience"], row["gender"], row["title"], *named
 
     assert len({kind(row) for row in GREETINGS}) == len(GREETINGS)
-    assert len({bare(row) for row in GREETINGS}) >= 80
-    assert {row["language"] for row in GREETINGS} == set(LANGUAGES)
-    for language in LANGUAGES:
+    ours = [row for row in GREETINGS if row["language"] in LANGUAGES]
+    assert len({bare(row) for row in ours}) >= 80, "in the languages of the shipped letter alone"
+    assert {row["language"] for row in GREETINGS} == {path.stem for path in SHIPPED.glob("*.toml")}
+    for language in {row["language"] for row in GREETINGS}:
         mine = [row for row in GREETINGS if row["language"] == language]
         assert {row["gender"] for row in mine} == {"", "f", "m", "organisation", "group"}
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("language", sorted(path.stem for path in SHIPPED.glob("*.toml")))
 def test_the_sources_of_the_rules_stand_in_the_file(language: str) -> None:
     text = (SHIPPED / f"{language}.toml").read_text(encoding="utf-8")
     assert len(re.findall(r"^#.*\w", text, re.MULTILINE)) >= 3
