@@ -343,7 +343,7 @@ def test_adding_a_language_writes_nothing_outside(ready: Project, outside: Path)
     ready.letter(S + "x")
     (ready.folder / "templates/_languages").symlink_to(outside.parent)
     before = sorted(outside.parent.iterdir())
-    code, said, _ = limited(ready, "letters", "add", "it")
+    code, said, _ = limited(ready, "letters", "add", "fi")
     assert code != 0 and "leads out" in said
     assert sorted(outside.parent.iterdir()) == before
 
