@@ -78,7 +78,8 @@ def add(
         there = ", ".join(one.file for one in files.values() if one.language == source_language) or "nothing"
         raise LetterError(
             f"the letter {letter} has no {sources.file_name(source_language, audience)} to translate",
-            f"in {source_language} there is {there}",
+            f"in {source_language} there is {there}"
+            + (f"; begin with `outreach letters add {source_language}.{audience}`" if audience else ""),
         )
     if known := sources.find(files.values(), language, audience):
         raise UsageError(

@@ -2,7 +2,8 @@
 
 Compiles and renders every template. With a list, what this list needs must be there; without one, every
 audience of the letter in every language of the letter. `document` is what `letters check` shows.
-Raises ContactsError for a list that cannot be read; what is wrong with the letter is in the document.
+Raises ContactsError for a list that cannot be read and LetterError for a letter that is not there; what is
+wrong with the letter is in the document.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ def document(settings: Settings, templates: Path, name: str, lists: Sequence[Pat
     try:
         letter = project.open_letter(settings, templates, name, lists)
     except LetterError as error:
-        problems = error.problems or [Problem("", None, error.message, error.hint)]
-        return _document(name, settings.language, [], [], [], problems, [])
+        if not error.problems:  # there is no such letter
+            raise
+        return _document(name, settings.language, [], [], [], error.problems, [])
     readers = coverage.needed(letter, people.contacts if people and lists else None)
     cells = coverage.cells(letter, readers)
     problems = [*coverage.problems_of(letter, cells), *_unknown_names(letter, people)]
