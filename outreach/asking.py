@@ -119,6 +119,7 @@ def test(
     if len(contacts) > most:
         console.say(f"{len(contacts)} kinds of letters; the first {most} are sent as a test")
         contacts = contacts[:most]
+    say_changed(console, plan, consent.changes)
     orders = mailing.orders(settings, consent.server, consent.password())
     with Ledger(settings.ledger, create=True) as ledger:
         done = trial.send(plan, contacts, to, orders, ledger)
@@ -148,6 +149,15 @@ def say_vanished(console: Console, changes: Changes) -> None:
         )
     if len(changes.vanished) > 10:
         console.say(f"… and {len(changes.vanished) - 10} more that are no longer in the list")
+
+
+def say_changed(console: Console, plan: Plan, changes: Changes) -> None:
+    """Say that what is seen now is not what a mailing that has begun was planned with."""
+    if changes.changed:
+        console.say(
+            f"the mailing {plan.name} has begun; {len(changes.changed)} of its unsent letters would be "
+            "different now: `outreach send` refuses that without --revise"
+        )
 
 
 def say_problems(console: Console, problems: Sequence[object], most: int = 20) -> None:

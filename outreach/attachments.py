@@ -107,7 +107,9 @@ def megabytes(size: int) -> str:
     return f"{size / 1_000_000:.1f} MB" if size >= 100_000 else f"{-(-size // 1000)} kB"
 
 
-_TOGETHER = f"the files of a letter may have {MAX_BYTES // 1_000_000} MB together"
+_TOGETHER = (
+    f"the files of a letter may have {MAX_BYTES // 1_000_000} MB together; put a link into the letter instead"
+)
 
 
 def refuse_size(attachments: Iterable[Attachment]) -> None:

@@ -197,7 +197,7 @@ def _pick_letter(settings: Settings, given: str | None, templates: Path | None =
 
 
 def _read(
-    settings: Settings, letter: str | None, files: Sequence[Path], shipped_too: bool = False
+    app: App, settings: Settings, letter: str | None, files: Sequence[Path], shipped_too: bool = False
 ) -> tuple[ContactList, Letter]:
     """Read list and letter; with `shipped_too` the shipped ones stand in for missing ones."""
     from outreach import contacts, project
@@ -227,7 +227,23 @@ def _read(
         )
     if problems or people is None:
         raise problems[0]
+    for words in _doubts(people, text):
+        app.console.say(f"warning: {words}")
     return people, text
+
+
+def _doubts(people: ContactList, text: Letter) -> list[str]:
+    """What looks like a misspelling and would quietly give readers another letter."""
+    import difflib
+
+    said = [str(one) for one in people.problems if one.severity == "warning" and "meant?" in one.problem]
+    audiences = sorted({one.audience for one in text.files.values()} - {""})
+    for audience in sorted({contact.audience for contact in people.contacts} - {"", *audiences}):
+        if near := difflib.get_close_matches(audience, audiences, 1, cutoff=0.75):
+            said.append(
+                f"{people.file}: the audience {audience!r} has no ask of its own; is {near[0]} meant?"
+            )
+    return said
 
 
 def _plan(
@@ -401,9 +417,10 @@ def letters_add(app: App, tag: str, letter: str | None) -> None:
     settings = app.settings()
     folder, name = _pick_letter(settings, letter)
     written, first = drafts.add(folder, name, project.shipped("templates"), tag, settings.language)
+    own = first.language == tag.partition(".")[0]
     for path in written:
-        app.console.say(f"wrote {path}, to be translated from {first.language}")
-    app.console.next_step(f"translate, then outreach letters check {name}")
+        app.console.say(f"wrote {path}" + ("" if own else f", to be translated from {first.language}"))
+    app.console.next_step(f"{'write' if own else 'translate'} it, then outreach letters check {name}")
 
 
 @letters.command("mark-current")
@@ -489,7 +506,7 @@ def preview(
     from outreach import preview as story
 
     settings = app.settings()
-    people, text = _read(settings, letter, files)
+    people, text = _read(app, settings, letter, files)
     with _existing_ledger(settings) as ledger:
         plan = _plan(app, settings, people, text, ledger, again=True)
     chosen = story.choose(plan, to, language, audience, everybody)
@@ -546,10 +563,12 @@ def plan(
     from outreach import plan as story
 
     settings = app.settings()
-    people, text = _read(settings, letter, files)
+    people, text = _read(app, settings, letter, files)
     with _existing_ledger(settings) as ledger:
         made = _plan(app, settings, people, text, ledger, name)
-        asking.say_vanished(app.console, mailing.compare(made, ledger))
+        changes = mailing.compare(made, ledger)
+        asking.say_vanished(app.console, changes)
+        asking.say_changed(app.console, made, changes)
         document = story.document(made, settings, ledger, only, excepted, None, time.time())
     if as_json:
         _dump(document)
@@ -580,7 +599,7 @@ def rehearse(app: App, letter: str | None, files: tuple[Path, ...], folder: Path
 
     unlimited = {"PER_INSTITUTION": "unlimited", "WINDOW": "always", "REST": "0", "PROXY": ""}
     settings = app.settings(**unlimited)
-    people, text = _read(settings, letter, files, shipped_too=True)
+    people, text = _read(app, settings, letter, files, shipped_too=True)
     inbox = rehearsal.prepare(folder)
     with inbox.serve() as port, Ledger(folder / rehearsal.LEDGER, create=True) as ledger:
         acted = rehearsal.settings_for(settings, folder, port)
@@ -712,7 +731,7 @@ def send(
         CONNECTIONS=None if connections is None else str(connections),
     )
     test_address = _test_address(test_to, to, dry_run)
-    people, text = _read(settings, letter, files)
+    people, text = _read(app, settings, letter, files)
     with _existing_ledger(settings) as existing:
         made = _plan(app, settings, people, text, existing, name, again or test_to is not None)
         changes = mailing.compare(made, existing)
@@ -726,19 +745,19 @@ def send(
             return Exit.OK
         if not changes.open:
             story.refuse_nothing(made)
-        if not dry_run:
-            server = mailing.check_account([item.contact.email for item in made.items], settings)
-        mailing.refuse_changes(made, changes, existing, revise)
         asking.say_vanished(app.console, changes)
         if dry_run:
-            joining = mailing.joining(made, changes, True, revise)
-            story.refuse_gaps(text, joining, allow_fallback, allow_stale)
             document = story.document(made, settings, existing, only, excepted, limit, time.time())
             if as_json:
                 _dump(document)
             else:
                 screens.plan(app.console, document, settings)
+            mailing.refuse_changes(made, changes, existing, revise)
+            joining = mailing.joining(made, changes, True, revise)
+            story.refuse_gaps(text, joining, allow_fallback, allow_stale)
             return Exit.OK
+        server = mailing.check_account([item.contact.email for item in made.items], settings)
+        mailing.refuse_changes(made, changes, existing, revise)
         consent = asking.Consent(app.console, settings, made, changes, server, yes, approved, add_new, revise)
         joins = consent.joins()
         story.refuse_gaps(text, mailing.joining(made, changes, joins, revise), allow_fallback, allow_stale)

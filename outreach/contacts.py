@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import difflib
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -198,6 +199,7 @@ def _read_rows(text: TextIO, result: ContactList, seen: dict[str, Contact]) -> N
                     "the program sets this itself; column unused",
                 )
             )
+    result.problems += _misspelt(result.file, header_line, columns)
     for line, row in records:
         result.rows += 1
         contact = _Row(result, line, columns).read(row)
@@ -265,6 +267,16 @@ def _columns(file: str, line: int, header: list[str]) -> list[str]:
         if name in names[:n]:
             raise ContactsError(f"{file}:{line}: two columns are named {name}", "rename one of them")
     return names
+
+
+def _misspelt(file: str, line: int, columns: list[str]) -> Iterator[RowProblem]:
+    """Yield columns that look like a missing one of the program's: `audiance` would switch off the asks."""
+    known = [*CONTACT_COLUMNS, "salutation"]
+    for name in columns:
+        near = difflib.get_close_matches(name, known, 1, cutoff=0.8)
+        if name not in (*known, *LETTER_VARIABLES) and near and near[0] not in columns:
+            problem = f"a column of this list's own; is {near[0]} meant?"
+            yield RowProblem(file, line, name, "", "warning", problem, f"write {near[0]} in the header")
 
 
 class _Row:

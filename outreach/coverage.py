@@ -88,13 +88,26 @@ def problems_of(letter: Letter, matrix: Iterable[Cell]) -> list[Problem]:
 def gaps(letter: Letter, readers: Iterable[tuple[Contact, Choice]]) -> list[Problem]:
     """Return what is missing for these readers, with who they are."""
     missing: dict[tuple[str, str, str], tuple[Found, list[Contact]]] = {}
+    untouched = False
     for contact, choice in readers:
+        untouched = untouched or any(letter.is_untouched(part.file) for part in choice.parts)
         for part in (half for half in choice.halves if not half.complete):
             key = part.file.file, part.wanted_language, contact.audience
             missing.setdefault(key, (part, []))[1].append(contact)
     return [
-        _gap(letter, part, people[0].audience, _who(people, part.wanted_language))
-        for part, people in missing.values()
+        *(unwritten(letter) if untouched else ()),
+        *(
+            _gap(letter, part, people[0].audience, _who(people, part.wanted_language))
+            for part, people in missing.values()
+        ),
+    ]
+
+
+def unwritten(letter: Letter) -> list[Problem]:
+    """Return the files that still say what `letters new` wrote."""
+    words = "still says what `outreach letters new` wrote"
+    return [
+        Problem(f"{letter.name}/{file}", 1, words, "write the letter") for file in sorted(letter.untouched)
     ]
 
 

@@ -17,29 +17,6 @@ from outreach.errors import LetterError, UsageError
 _BLOCK = re.compile(r"\{%-?\s*block\s+\w+.*?%\}.*?\{%-?\s*endblock\b.*?%\}", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z0-9][\w-]*")
 
-_NEW = """\
-Subject: Write the subject here
-
-{# This is a comment; readers never see it. Above the empty line stand headers, below it the letter, in
-Markdown: **bold**, [a link](https://example.org), lists with - in front. Break lines where you like. #}
-{{ salutation }}
-
-Who you are and why you write: two or three sentences. A line of nothing but
-an empty line begins a new paragraph.
-
-{# What you ask for stands in this block. `outreach letters add LANG.party` makes a file that says it
-differently, for the audience `party` only. #}
-{% block ask %}
-What you ask of the reader{% if organisation %} and of {{ organisation }}{% endif %},
-and until when.
-{% endblock %}
-
-{# Every column of the list is a name: {{ city }}. `outreach preview` shows the result. #}
-Please answer this mail; people read it.
-
-{{ sender }}
-"""
-
 
 def new(templates: Path, name: str, language: str) -> Path:
     """Write a new letter of one commented file; return it."""
@@ -49,7 +26,7 @@ def new(templates: Path, name: str, language: str) -> Path:
     if folder.exists():
         raise UsageError(f"{folder} is there already", "choose another name")
     path = folder / f"{language}.md"
-    _write(templates, path, _NEW.replace("LANG", language))
+    _write(templates, path, sources.new_letter(language))
     return path
 
 
@@ -62,9 +39,11 @@ def add(
     a language without greetings gets a copy of the source language's.
     """
     texts = sources.read(templates, letter, shipped)
-    wanted = sources.tags_of(f"{tag}.md")
+    wanted = sources.tags_of(f"{tag.replace('_', '-')}.md")
     if wanted is None:
-        raise UsageError(f"{tag!r} is no language, with or without an audience", "write like it, or it.party")
+        raise UsageError(
+            f"{tag!r} is no language, with or without an audience", "write a code like it, pt-BR or it.party"
+        )
     language, audience = wanted
     files = {}
     for path, text in texts.items():

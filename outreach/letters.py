@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import difflib
 import re
 import textwrap
 import traceback
@@ -157,6 +158,7 @@ class Letter:
         self.variables: dict[str, Problem] = {}  # each name a letter uses → where first
         self.carried: dict[str, bytes] = {}  # the files that travel with the letter
         self.stale: dict[str, TemplateFile] = {}  # file → the original that changed since
+        self.untouched: set[str] = set()  # files that say what `letters new` wrote
         self.copies: dict[str, TemplateFile] = {}  # file → the original that it still says word for word
         self._load = load
         self._attached: dict[tuple[str, bool], Attachment] = {}
@@ -237,8 +239,16 @@ class Letter:
                 unknown = meta.find_undeclared_variables(tree) - self._names_inherited(one)
             except TemplateSyntaxError as error:
                 words = error.message or "syntax error"
-                known = f"known: {', '.join(sorted(self._parsing.filters))}" if "filter" in words else ""
-                self._say(one.file, error.lineno + offset, words, known)
+                line, hint = error.lineno, ""
+                if "No filter" in words:
+                    hint = "known: " + ", ".join(
+                        name for name in sorted(self._parsing.filters) if name[0] != "_"
+                    )
+                elif "Unexpected end of template" in words and (opened := _unclosed(part)):
+                    line, words, hint = *opened, "add it"
+                elif "unexpected" in words:
+                    hint = "is a tag closed as it was opened, {{ … }} or {% … %}?"
+                self._say(one.file, line + offset, words, hint)
                 return
             if is_subject and (node := next(tree.find_all(_NOT_IN_SUBJECTS), None)):
                 self._say(one.file, node.lineno + offset, "a Subject holds text, values and conditions only")
@@ -368,7 +378,7 @@ class Letter:
     def _check_files(self) -> None:
         greets = self.variables.get("salutation")
         for one in self.files.values():
-            if self._with_subject(one) is None:
+            if self._with_subject(one) is None and one.subject is None:
                 self._say(one.file, 1, "has no Subject: line", "begin the file with Subject: …")
             if greets and self._phrases_for(one.language, strict=True) is None:
                 tag = one.language
@@ -388,6 +398,8 @@ class Letter:
 
     def _compare_with_original(self, one: TemplateFile) -> None:
         """Note whether a translation follows an old version of its source, or is still a copy of it."""
+        if sources.essence(self._text_of(one)) == sources.essence(sources.new_letter(one.language)):
+            self.untouched.add(one.file)
         first = sources.original(self.files, one, self.source_language)
         if first is None:
             if one.source and one.source[0] != one.language:
@@ -435,13 +447,14 @@ class Letter:
     def check_variables(self, columns: Iterable[str]) -> None:
         """Refuse names that no contact has. Raises LetterError with file and line of each."""
         known = {*LETTER_VARIABLES, *columns}
-        problems = [
-            Problem(
-                where.file, where.line, f"no contact has {name!r}", f"columns: {', '.join(sorted(columns))}"
-            )
-            for name, where in self.variables.items()
-            if name not in known
-        ]
+        problems = []
+        for name, where in self.variables.items():
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1, cutoff=0.7)
+                hint = (
+                    f"did you mean {near[0]}? " if near else ""
+                ) + f"there are: {', '.join(sorted(known))}"
+                problems.append(Problem(where.file, where.line, f"no contact has {name!r}", hint))
         if problems:
             raise LetterError(
                 f"the letter {self.name} uses what the list does not have",
@@ -488,6 +501,10 @@ class Letter:
         translated = not any(above.file in self.copies for above in self._ancestry(one))
         translated = translated and not self.lacks_words(one.language)
         return own and translated and (one.audience == contact.audience or not special)
+
+    def is_untouched(self, one: TemplateFile) -> bool:
+        """Tell whether nobody has written this file, or one that it extends."""
+        return any(above.file in self.untouched for above in self._ancestry(one))
 
     def lacks_words(self, language: str) -> bool:
         """Tell whether greetings and footer of a language are missing, or still those of the source."""
@@ -573,12 +590,12 @@ class Letter:
             self._subjects[one.file] = self._plain.from_string(named.subject or "")
         with self._blaming(named.file, contact, "subject"):
             subject = _BLANKS.sub(" ", self._plain.render(self._subjects[one.file], values)).strip()
+            if not subject:
+                raise ValueError("the Subject is empty; write {% if … %} … {% else %} … {% endif %} in it")
         with self._blaming(one.file, contact, "text"):
             text = self._text.render(self._text.get_template(one.file), values)
         with self._blaming(one.file, contact, "html"):
             content = self._html.render(self._html.get_template(one.file), values)
-        if not subject:
-            raise LetterError(f"{self.name}/{one.file}: the Subject is empty for {contact.email}")
         images = [image for image in self._all_images(one) if f"cid:{image.cid}" in content]
         return _Part(
             subject=subject,
@@ -618,6 +635,21 @@ class Letter:
             raise LetterError(
                 f"{place}: cannot be rendered for {contact.email} ({where}): {error or type(error).__name__}"
             ) from error
+
+
+def _unclosed(source: str) -> tuple[int, str] | None:
+    """Return the line of the innermost tag that has no end, and what is wrong with it."""
+    opened: list[tuple[int, str, str]] = []
+    for found in re.finditer(r"\{%-?\s*(end)?(if|for|block|set)\b([^%]*)%\}", source):
+        line = source.count("\n", 0, found.start()) + 1
+        if found[1]:
+            del opened[-1:]
+        elif found[2] != "set" or "=" not in found[3]:
+            opened.append((line, found[2], found[0]))
+    if not opened:
+        return None
+    line, word, tag = opened[-1]
+    return line, f"{tag} has no {{% end{word} %}}"
 
 
 def _lines(text: str) -> Markup:

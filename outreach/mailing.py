@@ -206,10 +206,8 @@ def question(
     count = len(people)
     if changes.mailing is not None:
         begin = f"Continue {plan.name}: {_many(count, 'letter')} still to send"
-        going = {address.key(contact.email) for contact in people}
-        other = sum(one.address in going for one in changes.changed)
-        if revise and other:
-            begin += f", {other} of them in a new version,"
+        if revise and changes.changed:
+            begin += f"; {_many(len(changes.changed), 'unsent letter')} of the mailing in a new version;"
     else:
         counts = plans.totals([item for item in plan.items if chosen(item.contact)][:limit])
         languages, countries = len(counts["by_language"]), len([c for c in counts["by_country"] if c])

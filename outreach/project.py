@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import tomllib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,7 +161,7 @@ def overview(settings: Settings) -> tuple[list[tuple[str, str]], str]:
     """Return where a project stands, as (topic, words), and the next command."""
     lines: list[tuple[str, str]] = []
     step = ""
-    people = letter = None
+    people = None
     try:
         people = contacts.read([settings.contacts])
         lines.append(("list", f"{len(people.contacts)} of {people.rows} usable ({settings.contacts})"))
@@ -170,25 +169,26 @@ def overview(settings: Settings) -> tuple[list[tuple[str, str]], str]:
         lines.append(("list", error.message))
         step = f"outreach contacts check {settings.contacts}"
     found = sources.names(settings.templates)
-    try:
-        for name in found[:_LETTERS]:
+    wanting: dict[str, str] = {}  # letters that lack something for this list → the command that says what
+    for name in found[:_LETTERS]:
+        try:
             letter = open_letter(settings, settings.templates, name)
-            readers = coverage.needed(letter, people.contacts if people else None)
-            cells = coverage.cells(letter, readers)
-            states = Counter(one.state.value for one in cells if one.state is not coverage.Coverage.COMPLETE)
-            wanting = ", ".join(f"{count} {state}" for state, count in states.items())
-            said = f"; {wanting} for this list" if wanting else ""
-            lines.append(("letter", f"{name} ({', '.join(letter.languages)}){said}"))
-            if wanting:
-                step = step or f"outreach letters check {name} --contacts {settings.contacts}"
-        if len(found) > _LETTERS:
-            lines.append(("letter", f"… and {len(found) - _LETTERS} more"))
-        if not found:
-            lines.append(("letter", f"none in {settings.templates}"))
-            step = step or "outreach init"
-    except OutreachError as error:
-        lines.append(("letter", f"{error.message}: {error.problems[0]}" if error.problems else error.message))
-        step = step or "outreach preview"
+        except OutreachError as error:
+            first = f": {error.problems[0]}" if error.problems else ""
+            lines.append(("letter", f"{error.message}{first}"))
+            step = step or f"outreach letters check {name}"
+            continue
+        cells = coverage.cells(letter, coverage.needed(letter, people.contacts if people else None))
+        lacking = sum(cell.state is not coverage.Coverage.COMPLETE for cell in cells)
+        said = f"; not right for {lacking} of {len(cells)} kinds of readers in the list" if lacking else ""
+        lines.append(("letter", f"{name} ({', '.join(letter.languages)}){said}"))
+        if lacking:
+            wanting[name] = f"outreach letters check {name} --contacts {settings.contacts}"
+    if len(found) > _LETTERS:
+        lines.append(("letter", f"… and {len(found) - _LETTERS} more"))
+    if not found:
+        lines.append(("letter", f"none in {settings.templates}"))
+        step = step or "outreach init"
     if settings.server and settings.sender:
         lines.append(("account", f"{settings.sender.address} by {settings.server}"))
     else:
@@ -197,6 +197,8 @@ def overview(settings: Settings) -> tuple[list[tuple[str, str]], str]:
         step = step or "outreach rehearse"
     if settings.ledger.exists():
         with Ledger(settings.ledger) as ledger:
+            for mailing in ledger.mailings():
+                wanting.pop(mailing.letter, None)
             for mailing in ledger.mailings()[:3]:
                 counts = ledger.counts(mailing)
                 said = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
@@ -205,6 +207,6 @@ def overview(settings: Settings) -> tuple[list[tuple[str, str]], str]:
                     step = step or f"outreach send {mailing.letter}" + (
                         f" --name {mailing.name}" if mailing.name != mailing.letter else ""
                     )
-            if ledger.mailings():
+            if ledger.mailings() and not wanting:
                 step = step or "outreach report -o report.csv"
-    return lines, step or "outreach send --dry-run"
+    return lines, step or next(iter(wanting.values()), "outreach send --dry-run")

@@ -36,7 +36,7 @@ def document(settings: Settings, templates: Path, name: str, lists: Sequence[Pat
     problems = [*coverage.problems_of(letter, cells), *_unknown_names(letter, people)]
     if not problems:
         problems += _try_out(letter, people)
-    notes = _without_source(letter)
+    notes = [*coverage.unwritten(letter), *_without_source(letter)]
     if people and not lists:
         notes += _wanted_by(letter, people, settings)
     audiences = sorted({reader.audience for reader in readers})

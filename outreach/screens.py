@@ -67,7 +67,8 @@ def letters(console: Console, document: dict[str, Any]) -> None:
             problem = Problem(one["file"], one["line"], one["problem"], one["suggestion"])
             console.out(f"  {problem}")
     if not document["problems"]:
-        console.out("\nEverything is there." if states else "")
+        everything = "Everything is there." if not document["notes"] else "The letter itself is complete."
+        console.out(f"\n{everything}" if states else "")
 
 
 def end(console: Console, document: dict[str, Any], result: Result) -> None:

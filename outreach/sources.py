@@ -31,6 +31,30 @@ _HEADER = re.compile(r"([A-Za-z][A-Za-z-]*):[ \t]*(.*)")
 _SOURCE = re.compile(r"(\S+)[ \t]+(\S+)")
 _EXTENDS = re.compile(r"\s*\{%-?\s*extends\s+[\"']([^\"']+)[\"']\s*-?%\}")
 
+# What `letters new` writes; a file that still says this is no letter.
+_NEW = """\
+Subject: Write the subject here
+
+{# This is a comment; readers never see it. Above the empty line stand headers, below it the letter, in
+Markdown: **bold**, [a link](https://example.org), lists with - in front. Break lines where you like. #}
+{{ salutation }}
+
+Who you are and why you write: two or three sentences. An empty line begins a
+new paragraph.
+
+{# What you ask for stands in this block. `outreach letters add LANG.party` makes a file that says it
+differently, for the audience `party` only. #}
+{% block ask %}
+What you ask of the reader{% if organisation %} and of {{ organisation }}{% endif %},
+and until when.
+{% endblock %}
+
+{# Every column of the list is a name: {{ city }}. `outreach preview` shows the result. #}
+Please answer this mail; people read it.
+
+{{ sender }}
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class TemplateFile:
@@ -141,7 +165,11 @@ def take_apart(file: str, source: str) -> tuple[TemplateFile | None, list[tuple[
     problems: list[tuple[int | None, str, str]] = []
     tags = tags_of(file)
     if tags is None:
-        return None, [(None, "is not named like a letter", "name it like de.md or de.party.md")]
+        named = _FILE_NAME.fullmatch(file)
+        hint = (
+            f"{named[1]} is no language code that is known" if named else "name it like de.md or de.party.md"
+        )
+        return None, [(None, "is not named like a letter", hint)]
     headers: dict[str, tuple[str, int]] = {}
     attach: list[tuple[str, int]] = []
     lines = source.split("\n")
@@ -214,6 +242,11 @@ def essence(source: str) -> str:
 def digest(source: str) -> str:
     """Return the 8 hex digits that stand for a version of a source file in a `Source:` line."""
     return hashlib.sha256(essence(source).encode("utf-8", "replace")).hexdigest()[:8]
+
+
+def new_letter(language: str) -> str:
+    """Return the text of a new letter, to be written over."""
+    return _NEW.replace("LANG", language)
 
 
 def is_copy(one: TemplateFile, text: str, first: TemplateFile, source: str) -> bool:

@@ -311,6 +311,13 @@ def test_columns_that_the_program_sets_itself_are_warned_about(tmp_path: Path) -
     assert problems(people, "warning") == [(1, "today"), (1, "sender"), (1, "country_name")]
 
 
+def test_a_column_that_looks_misspelt_is_warned_about(tmp_path: Path) -> None:
+    people = read(tmp_path, "email,audiance,langauge,titles,name,names\na@x.example,party,de,Dr,A,B\n")
+    assert problems(people, "warning") == [(1, "audiance"), (1, "langauge"), (1, "titles")]
+    assert "is audience meant?" in people.problems[0].problem
+    assert people.contacts[0].fields["audiance"] == "party"
+
+
 def test_control_characters_are_taken_out_and_said(tmp_path: Path) -> None:
     people = read(
         tmp_path,

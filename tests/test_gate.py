@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import email.policy
+import json
 import re
 import time
 from email.message import EmailMessage
@@ -201,6 +202,35 @@ def test_every_problem_of_the_gate_is_shown_at_once_and_in_a_dry_run_too(shipped
     assert "de.party.md:1: is missing" in said and "ru.deputy.md:2: is out of date" in said
     assert "--allow-fallback --allow-stale" in said
     shipped.run("send", "--dry-run", "--allow-fallback", "--allow-stale")
+
+
+def test_a_dry_run_shows_the_plan_and_then_refuses_as_send_would(shipped: Project) -> None:
+    (folder(shipped) / "de.party.md").unlink()
+    done = shipped.run("send", "--dry-run", "--json", code=65)
+    assert json.loads(done.stdout)["total"] == 18
+    assert "de.party.md:1: is missing" in done.stderr
+
+
+def test_what_looks_misspelt_in_a_list_is_said_before_it_costs_an_ask(shipped: Project) -> None:
+    shipped.write("contacts.csv", "email,audiance,language\na@d.example.org,party,de\n")
+    assert "is audience meant?" in shipped.run("plan").stderr
+    shipped.write("contacts.csv", "email,audience,language\na@d.example.org,partys,de\n")
+    said = shipped.run("plan").stderr
+    assert "'partys' has no ask of its own; is party meant?" in said
+    shipped.write("contacts.csv", "email,audience,language\na@d.example.org,press,de\n")
+    assert "meant?" not in shipped.run("plan").stderr
+
+
+def test_a_letter_that_nobody_wrote_is_not_sent(project: Project) -> None:
+    project.contacts(1)
+    project.run("letters", "new", "spring")
+    assert "letters new" in project.json("letters", "check", "--json")["notes"][0]["problem"]
+    refused(project, "spring/en.md:1: still says what `outreach letters new` wrote")
+    file = project.folder / "templates/spring/en.md"
+    file.write_text(file.read_text().replace("Write the subject here", "Spring"))
+    with sink.run() as server:
+        send(project, server)
+        assert len(server.record) == 1
 
 
 def test_a_rehearsal_goes_on_and_says_what_send_would_refuse(shipped: Project) -> None:

@@ -403,6 +403,43 @@ def test_an_open_tag_is_an_error_of_its_file() -> None:
     assert "endif" in text
 
 
+@pytest.mark.parametrize(
+    ("source", "line", "says"),
+    [
+        (f"{S}a\n\n{{% block ask %}}\n\nb\n\nc\n", 5, "{% block ask %} has no {% endblock %}"),
+        (f"{S}{{% if name %}}a{{% endif %}}\n\n{{% for x in name %}}\nb\n", 5, "{% for x in name %} has no"),
+        (f"{S}{{% set a = 1 %}}\n\n{{% if name %}}\n\nb\n", 5, "{% if name %} has no {% endif %}"),
+    ],
+)
+def test_an_open_tag_is_named_with_its_own_line(source: str, line: int, says: str) -> None:
+    ((_, at, text),) = problems({"en.md": source})
+    assert at == line and says in text
+
+
+def test_a_subject_that_is_empty_for_somebody_names_the_line_and_the_contact() -> None:
+    made = letter({"en.md": "Source: en 1\nSubject: {{ organisation }}\n\nx"})
+    with pytest.raises(LetterError) as caught:
+        made.render(contact(), ME, ANSWERS, TODAY)
+    assert "l/en.md:2: " in caught.value.message
+    assert "list.csv:7" in caught.value.message and "Subject is empty" in caught.value.message
+
+
+def test_an_error_while_rendering_names_the_line_of_the_file_it_stands_in() -> None:
+    files = {
+        "en.md": f"{S}A\n\n{{{{ q|date }}}}\n\n{block('ask')}\n",
+        "en.party.md": child("en.md", block("one\n\n- two\n- {{ r|number }}")),
+    }
+    made = letter(files)
+    for to, where in (
+        (contact(q="x", r="1"), "l/en.md:5: "),
+        (contact(q="", r="x", audience="party"), "l/en.party.md:7: "),
+        (contact(q="x", r="1", audience="party"), "l/en.md:5: "),
+    ):
+        with pytest.raises(LetterError) as caught:
+            made.render(to, ME, ANSWERS, TODAY)
+        assert caught.value.message.startswith(where), caught.value.message
+
+
 def test_all_problems_of_all_files_are_shown_at_once() -> None:
     found = problems(
         {
