@@ -115,8 +115,8 @@ class Environment(ImmutableSandboxedEnvironment):
             "date": _date,
             "number": _number,
             "country": _country,
-            "urlpart": lambda value: Url(quote(str(value), safe="@")),
-            "plain": Url,
+            "urlpart": lambda value: Url(quote(_bare(value), safe="@")),
+            "plain": lambda value: Url(_bare(value)),
         }
         self.filters = {name: self._bounded(call) for name, call in ours.items()}
         self.filters |= {name: self._bounded(FILTERS[name]) for name in _FILTERS}
@@ -179,9 +179,7 @@ class Environment(ImmutableSandboxedEnvironment):
         if operator == "+" and not numbers:
             self._cost(left)
             self._cost(right)
-            if isinstance(left, str) and isinstance(right, str):
-                return self._shown(left) + self._shown(right)
-            if not isinstance(left, list) or not isinstance(right, list):
+            if not any(isinstance(left, kind) and isinstance(right, kind) for kind in (str, list)):
                 raise TypeError("+ adds numbers to numbers and texts to texts; use ~ between others")
         elif operator == "**":
             raise TypeError("** is not known in letters")
@@ -283,9 +281,14 @@ def as_html(text: str) -> Markup:
     return Markup(escaped.replace(languages.POP_ISOLATE, "</bdi>"))  # noqa: S704 (escaped above)
 
 
+def _bare(value: object) -> str:
+    """Return a value as it is where it is no text for readers: in an attribute."""
+    return languages.without_controls(str(value))
+
+
 def link(value: object) -> Url:
     """Return an address that is harmless as a link (Jinja filter); raises ValueError for javascript: etc."""
-    text = str(value).strip()
+    text = _bare(value).strip()
     if not text:
         raise ValueError("a link would be empty; write {% if … %} around it")
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):", text)

@@ -424,6 +424,18 @@ def test_a_subject_that_is_empty_for_somebody_names_the_line_and_the_contact() -
     assert "list.csv:7" in caught.value.message and "Subject is empty" in caught.value.message
 
 
+def test_isolates_are_for_readers_and_never_stand_in_an_address() -> None:
+    source = (
+        f"{S}{{{{ name }}}} {{{{ [name, 'a']|join('+') }}}} [x](https://x.example/?q={{{{ [name]|join }}}})"
+    )
+    made = render({"en.md": source}, contact("ريما"))
+    assert body(made.text) == (
+        "\u2068ريما\u2069 \u2068ريما\u2069+a x (https://x.example/?q=%D8%B1%D9%8A%D9%85%D8%A7)"
+    )
+    assert "<bdi>ريما</bdi> <bdi>ريما</bdi>+a" in made.html
+    assert 'href="https://x.example/?q=%D8%B1%D9%8A%D9%85%D8%A7"' in made.html
+
+
 def test_an_error_while_rendering_names_the_line_of_the_file_it_stands_in() -> None:
     files = {
         "en.md": f"{S}A\n\n{{{{ q|date }}}}\n\n{block('ask')}\n",
