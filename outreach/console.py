@@ -8,7 +8,9 @@ rich is imported only when something is drawn.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +26,22 @@ if TYPE_CHECKING:
 
 
 _MOST_PROBLEMS = 100  # that one message shows
+
+
+def _folded(text: str, used: int = 0) -> str:
+    """Break a line between words on a terminal, `used` columns being taken; elsewhere it stays one line."""
+    if not sys.stderr.isatty():
+        return text
+    width = max(shutil.get_terminal_size().columns - 1, 40)
+    return textwrap.fill(
+        text,
+        width,
+        initial_indent=" " * used,
+        subsequent_indent="    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+        drop_whitespace=True,
+    )[used:]
 
 
 class Console:
@@ -59,7 +77,8 @@ class Console:
 
     def ask(self, question: str) -> str:
         """Ask and return the answer in lower case."""
-        return str(click.prompt(question, default="", show_default=False, err=True)).strip().lower()
+        answer = click.prompt(_folded(question), default="", show_default=False, err=True)
+        return str(answer).strip().lower()
 
     def secret(self, prompt: str) -> str:
         """Ask for a password; what is typed is not shown."""
@@ -67,13 +86,14 @@ class Console:
 
     def error(self, error: OutreachError) -> None:
         """Print what stops a command: the message, every problem, the next step."""
-        click.echo(self._styled("outreach: ", fg="red", bold=True) + printable(error.message), err=True)
+        head = self._styled("outreach: ", fg="red", bold=True)
+        click.echo(head + _folded(printable(error.message), used=len("outreach: ")), err=True)
         for problem in error.problems[:_MOST_PROBLEMS]:
-            click.echo(f"  {problem}", err=True)
+            click.echo(_folded(f"  {problem}"), err=True)
         if len(error.problems) > _MOST_PROBLEMS:
             click.echo(f"  … and {len(error.problems) - _MOST_PROBLEMS} more", err=True)
         if error.hint:
-            click.echo(self._styled("  → ", fg="cyan") + printable(error.hint), err=True)
+            click.echo(self._styled("  → ", fg="cyan") + _folded(printable(error.hint), used=4), err=True)
 
     def _styled(self, text: str, **style: Any) -> str:
         return click.style(text, **style) if sys.stderr.isatty() and not self.plain else text

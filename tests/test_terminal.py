@@ -87,7 +87,7 @@ def test_a_mailing_is_asked_for_shown_while_it_goes_and_stopped_by_ctrl_c(ready:
     with sink.run() as server:
         ready.env["OUTREACH_SMTP_URL"] = server.url
         with terminal(ready, "send", "--rate", "10/second", "--rate-per-domain", "unlimited") as person:
-            person.wait_for(r"Send 30 letters in 1 language to 1 country as Solidarity Committee .*\[y/N/t")
+            person.wait_for(r"(?s)Send 30 letters in 1 language to 1 country as Solidarity.*\[y/N/t")
             person.type("p")
             person.wait_for("Dear Person 0")
             assert not server.record
@@ -108,7 +108,7 @@ def test_a_test_mail_to_oneself_comes_before_the_answer(ready: Project) -> None:
     with sink.run() as server:
         ready.env["OUTREACH_SMTP_URL"] = server.url
         with terminal(ready, "send", "--rate", "unlimited", "--rate-per-domain", "unlimited") as person:
-            person.wait_for(r"\[y/N/t = test to me first/p = preview\]")
+            person.wait_for(r"(?s)\[y/N/t = test.to me.*p = preview\]")
             person.type("t")
             person.wait_for(r"1 test mail to press@outreach.example, marked \[TEST\]")
             assert server.recipients == ["press@outreach.example"]
