@@ -67,8 +67,8 @@ class Console:
 
     def say(self, text: str = "") -> None:
         """Print what goes on, to stderr."""
-        if not self.quiet:
-            click.echo(text, err=True)
+        if not self.quiet:  # letters that are shown keep their lines
+            click.echo(text if "\n" in text else _folded(text), err=True)
 
     def next_step(self, text: str) -> None:
         """End a command with its likely next step; on a terminal only."""
