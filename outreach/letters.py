@@ -13,6 +13,7 @@ import contextlib
 import datetime
 import difflib
 import re
+import secrets
 import textwrap
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -34,6 +35,8 @@ from outreach.sources import LAYOUT, TemplateFile
 _BLOCK = re.compile(r"\{%-?\s*block\s+(\w+)")
 # What all files of a letter may have together; sixty languages of the shipped letter have a third of it.
 _MOST = {"characters": 800_000, "tags": 5_000, "brackets": 5_000}
+_MOST_STYLED = 2_000_000  # tags × declarations of the style sheet
+_LONGEST_SUBJECT = 32_000  # characters
 _LONGEST_CHAIN = 5  # files that extend each other
 _BETWEEN = "\n\n* * *\n\n"  # two languages in plain text
 # In a contact's field: control characters, blanks where they break lines, and halves of characters.
@@ -366,14 +369,29 @@ class Letter:
 
     def _look_at(self, layout: Template, tag: str) -> list[str]:
         """Return what is wrong with the frame of a language; what readers are shown is the same for all."""
-        marks = {name: f"{name}7f3a{name}" for name in ("subject", "sender", "footer", "content")}
-        values = {**marks, "content": Markup("<p>{}</p>").format(marks["content"]), "lang": tag}
-        try:
-            framed = self._html.render(layout, {**values, "dir": languages.direction(tag)})
-        except Exception as error:
-            return [f"cannot be rendered: {error}"]
-        shown = (marks["content"], marks["footer"])
-        return remote.check(_AS_PARSED.inline(framed), list(marks.values()), shown)
+        marks = {name: f"{name}{secrets.token_hex(8)}" for name in ("subject", "sender", "content")}
+        for count in (1, 3):  # a footer of one line, and one with a first, a middle and a last
+            lines = [f"footer{secrets.token_hex(8)}" for _ in range(count)]
+            values = {**marks, "content": Markup("<p>{}</p>").format(marks["content"]), "lang": tag}
+            values |= {"footer": "\n".join(lines), "dir": languages.direction(tag)}
+            try:
+                framed = self._frame(layout, values)
+            except Exception as error:
+                return [f"cannot be rendered: {error}"]
+            shown = (marks["content"], *lines)
+            if found := remote.check(_AS_PARSED.inline(framed), [*marks.values(), *lines], shown):
+                return found
+        return []
+
+    def _frame(self, layout: Template, values: Mapping[str, object]) -> str:
+        """Put a letter into its frame; refuse what would be too much for css-inline."""
+        framed = self._html.render(layout, values)
+        tags = framed.count("<")
+        if tags - str(values["content"]).count("<") > 2 * remote.MAX_TAGS:
+            raise ValueError(f"the frame has too many tags (over {2 * remote.MAX_TAGS})")
+        if tags * self.sources.get(LAYOUT, "").count(";") > _MOST_STYLED:
+            raise ValueError("there are too many elements for so many styles")
+        return framed
 
     def _check_files(self) -> None:
         greets = self.variables.get("salutation")
@@ -536,7 +554,7 @@ class Letter:
                 for part in parts
             )
         with self._blaming(choice.file, contact):
-            framed = self._html.render(
+            framed = self._frame(
                 self._layout,
                 {
                     "content": content,
@@ -590,6 +608,8 @@ class Letter:
             self._subjects[one.file] = self._plain.from_string(named.subject or "")
         with self._blaming(named.file, contact, "subject"):
             subject = _BLANKS.sub(" ", self._plain.render(self._subjects[one.file], values)).strip()
+            if len(subject) > _LONGEST_SUBJECT:
+                raise ValueError(f"the Subject has over {_LONGEST_SUBJECT} characters")
             if not subject:
                 raise ValueError("the Subject is empty; write {% if … %} … {% else %} … {% endif %} in it")
         with self._blaming(one.file, contact, "text"):

@@ -36,7 +36,7 @@ _ATTRIBUTES = _words(
 _LINK = re.compile(r"https?://|mailto:|tel:|#", re.IGNORECASE)
 _CSS = re.compile(
     r"@(?!media\b)|\\|(?:url|src|image|image-set|cross-fade|element|expression|paint)\s*\("
-    r"|behavior\s*:|-moz-binding|javascript:|<",
+    r"|behavior\s*:|-moz-binding|javascript:|progid|https?:|<",
     re.IGNORECASE,
 )
 

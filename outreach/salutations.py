@@ -24,7 +24,9 @@ _NAMES = ("name", "family", "given")
 # What a greeting may use; each name also in the form of address, where a language has one (vocative).
 _FIELDS = {"title", "organisation", *_NAMES, *(f"{name}_vocative" for name in _NAMES)}
 _MAX_SOURCE = 50_000  # characters of a language file
-_MAX_DOTS = 200  # in one line: a key of 20,000 parts takes tomllib ten seconds
+_MAX_DOTS = 1_000  # a key of 20,000 parts takes tomllib ten seconds
+_MAX_FOOTER = 3_000  # characters
+_MAX_LINES = 30
 _GENDERS = ("f", "m", "unknown", "organisation", "group")
 # Scripts that write family and given name without a blank.
 _JOINED = re.compile(r"[\u3005-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
@@ -121,7 +123,7 @@ def _fold(title: str) -> str:
 def parse(file: str, text: str) -> Phrases:
     """Read one language file. Raises LetterError with every problem."""
     try:
-        if len(text) > _MAX_SOURCE or any(line.count(".") > _MAX_DOTS for line in text.split("\n")):
+        if len(text) > _MAX_SOURCE or text.count(".") > _MAX_DOTS:
             raise ValueError("it is too large for the words of a language")
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a ValueError too
@@ -146,6 +148,8 @@ def parse(file: str, text: str) -> Phrases:
         words = footer.get(key, "")
         if not isinstance(words, str) or not words.strip():
             say(f"[footer] {key} is missing")
+        elif len(words) > _MAX_FOOTER or words.count("\n") > _MAX_LINES:
+            say(f"[footer] {key} is too long (over {_MAX_FOOTER} characters or {_MAX_LINES} lines)")
         elif unknown := [name for name in _fields_of(words) if name not in ("sender", "reply_to")]:
             say(f"[footer] {key} has an unknown field {{{unknown[0]}}}")
     lower_after, family_first = data.get("lower_after", ""), data.get("family_name_first", False)

