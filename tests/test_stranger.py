@@ -77,7 +77,7 @@ BOMBS = {
     "many accents": S + "a" + "\u0301\u0323" * 20_000,
     "many items and tags": S + "> - a\n\nb\n\n" * 3_000 + "{% if name %}\n\na\n\n{% endif %}\n\n" * 480,
     "lists beside lists": S + "1. a\n1) a\n" * 4_000,
-    "a filter of the program": f"{S}{{% for i in [1]|_turns(-90000000) %}}{LOOP}x{{% endfor %}}{{% endfor %}}",
+    "a filter of the program": f"{S}{{% for i in [1]|_turns(-9000000) %}}{LOOP}x{{% endfor %}}{{% endfor %}}",
     "a filter of the program by name": f"{S}{{{{ [5]|map('_turns', -900000)|list|count }}}}",
     "counters in counters": f"{S}{{% set n = _counter(a=1) %}}"
     + "{% set n = _counter(a=n, b=n) %}" * 26
