@@ -200,7 +200,7 @@ def _read(
     app: App, settings: Settings, letter: str | None, files: Sequence[Path], shipped_too: bool = False
 ) -> tuple[ContactList, Letter]:
     """Read list and letter; with `shipped_too` the shipped ones stand in for missing ones."""
-    from outreach import contacts, project
+    from outreach import contacts, project, proofs
 
     paths = list(files) or [settings.contacts]
     templates = settings.templates
@@ -227,23 +227,9 @@ def _read(
         )
     if problems or people is None:
         raise problems[0]
-    for words in _doubts(people, text):
+    for words in proofs.doubts(people, text):
         app.console.say(f"warning: {words}")
     return people, text
-
-
-def _doubts(people: ContactList, text: Letter) -> list[str]:
-    """What looks like a misspelling and would quietly give readers another letter."""
-    import difflib
-
-    said = [str(one) for one in people.problems if one.severity == "warning" and "meant?" in one.problem]
-    audiences = sorted({one.audience for one in text.files.values()} - {""})
-    for audience in sorted({contact.audience for contact in people.contacts} - {"", *audiences}):
-        if near := difflib.get_close_matches(audience, audiences, 1, cutoff=0.75):
-            said.append(
-                f"{people.file}: the audience {audience!r} has no ask of its own; is {near[0]} meant?"
-            )
-    return said
 
 
 def _plan(
@@ -439,7 +425,7 @@ def letters_mark_current(app: App, file: str) -> None:
         settings.templates, project.shipped("templates"), file, settings.language
     )
     app.console.say(f"{path}: Source: {value}")
-    app.console.next_step("outreach letters check")
+    app.console.next_step(f"outreach letters check {path.parent.name}")
 
 
 @letters.command("check")

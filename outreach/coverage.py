@@ -10,7 +10,7 @@ since; missing when there is nothing. Pure: reads a compiled letter.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -125,8 +125,7 @@ def _who(people: Sequence[Contact], language: str) -> str:
 
 
 def _gap(letter: Letter, part: Found, audience: str, who: str) -> Problem:
-    above = [part.file, *_extended(letter, part)]
-    if copy := next((one for one in above if one.file in letter.copies), None):
+    if copy := next((one for one in letter.ancestry(part.file) if one.file in letter.copies), None):
         original = letter.copies[copy.file].file
         return Problem(
             f"{letter.name}/{copy.file}",
@@ -153,13 +152,6 @@ def _gap(letter: Letter, part: Found, audience: str, who: str) -> Problem:
         f"is missing: {who} would get {instead}, {letter.name}/{part.file.file}",
         f"outreach letters add {name.removesuffix('.md')} {letter.name}",
     )
-
-
-def _extended(letter: Letter, part: Found) -> Iterator[sources.TemplateFile]:
-    one = letter.files.get(part.file.parent)
-    while one is not None:
-        yield one
-        one = letter.files.get(one.parent)
 
 
 def _outdated(letter: Letter, part: Found) -> Problem:

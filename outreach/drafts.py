@@ -6,6 +6,7 @@ written here and never by hand. Raises LetterError and UsageError.
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import tempfile
@@ -54,11 +55,16 @@ def add(
     if first is None and language == source_language and audience and above is not None:
         return [_special(templates, letter, texts, above, audience)], above
     if first is None:
-        there = ", ".join(one.file for one in files.values() if one.language == source_language) or "nothing"
+        asks = [one for one in files.values() if one.language == source_language]
+        if near := difflib.get_close_matches(audience, [one.audience for one in asks], 1):
+            hint = f"did you mean {language}.{near[0]}?"
+        else:
+            hint = f"in {source_language} there is {', '.join(one.file for one in asks) or 'nothing'}"
+            if audience:
+                hint += f"; begin with `outreach letters add {source_language}.{audience}`"
         raise LetterError(
             f"the letter {letter} has no {sources.file_name(source_language, audience)} to translate",
-            f"in {source_language} there is {there}"
-            + (f"; begin with `outreach letters add {source_language}.{audience}`" if audience else ""),
+            hint,
         )
     if known := sources.find(files.values(), language, audience):
         raise UsageError(
@@ -143,7 +149,7 @@ def mark_current(templates: Path, shipped: Path, file: str, source_language: str
 
 
 def _find(templates: Path, file: str) -> Path:
-    given = Path(file)
+    given = Path(file if file.endswith(".md") else f"{file}.md")  # de.party, as `letters add` takes it
     tried = [given, templates / given, *(templates / name / given for name in sources.names(templates))]
     found = [path for path in dict.fromkeys(tried) if path.is_file()]
     if not found:

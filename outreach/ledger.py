@@ -5,7 +5,7 @@ module knows SQL. A run holds an operating-system lock on a file beside the ledg
 exactly when that lock can be taken, so a crash is told from a slow neighbour without a clock. A claim is
 a lease on a `planned` row; the intent (`sending`) is committed before the final dot can leave.
 Raises LedgerError: 65 when the file is no ledger of ours, 75 when it cannot be written now.
-Known limits: SQLite only; no migrations before the first release.
+Known limit: SQLite only.
 """
 
 from __future__ import annotations

@@ -294,7 +294,7 @@ class Letter:
     def _names_inherited(self, one: TemplateFile) -> set[str]:
         """What the files above set on their top level."""
         found: set[str] = set()
-        for above in list(self._ancestry(one))[1:]:
+        for above in list(self.ancestry(one))[1:]:
             if above.file not in self._sets:
                 self._sets[above.file] = set()
                 with contextlib.suppress(TemplateSyntaxError):
@@ -328,7 +328,7 @@ class Letter:
         if one.parent not in self.files:
             self._say(one.file, one.body_line, f"extends {one.parent}, which is not there")
             return
-        ancestry = [above.file for above in self._ancestry(one)]
+        ancestry = [above.file for above in self.ancestry(one)]
         if self.files[ancestry[-1]].parent in ancestry:
             self._say(one.file, one.body_line, f"extends {one.parent}, which leads back to this file")
             return
@@ -434,22 +434,20 @@ class Letter:
 
     def _attachments(self, one: TemplateFile) -> list[Attachment]:
         """What travels with a file: its own Attach lines, or those of the nearest file it extends."""
-        lines = next((above.attach for above in self._ancestry(one) if above.attach), ())
+        lines = next((above.attach for above in self.ancestry(one) if above.attach), ())
         return list(dict.fromkeys(self._attach(name, inline=False) for name, _ in lines))
 
     def _all_images(self, one: TemplateFile) -> list[Attachment]:
         return list(
-            dict.fromkeys(
-                image for above in self._ancestry(one) for image in self._images.get(above.file, ())
-            )
+            dict.fromkeys(image for above in self.ancestry(one) for image in self._images.get(above.file, ()))
         )
 
     def _with_subject(self, one: TemplateFile) -> TemplateFile | None:
         """The file itself if it has a subject, or the nearest one it extends that has."""
-        return next((above for above in self._ancestry(one) if above.subject), None)
+        return next((above for above in self.ancestry(one) if above.subject), None)
 
-    def _ancestry(self, one: TemplateFile | None) -> Iterator[TemplateFile]:
-        """The file and what it extends, nearest first; stops where a circle would close."""
+    def ancestry(self, one: TemplateFile | None) -> Iterator[TemplateFile]:
+        """Return the file and what it extends, nearest first; stops where a circle would close."""
         seen: set[str] = set()
         while one is not None and one.file not in seen:
             seen.add(one.file)
@@ -504,7 +502,7 @@ class Letter:
             for audience in dict.fromkeys((contact.audience, "")):
                 if one := self._by_tags.get((step.tag, audience)):
                     wanted = steps[0].tag
-                    old = next((above for above in self._ancestry(one) if above.file in self.stale), None)
+                    old = next((above for above in self.ancestry(one) if above.file in self.stale), None)
                     return Found(one, wanted, steps[:n], self._is_complete(one, contact, wanted), old)
         tried = ", ".join(step.tag for step in steps)
         raise LetterError(
@@ -516,13 +514,13 @@ class Letter:
     def _is_complete(self, one: TemplateFile, contact: Contact, wanted: str) -> bool:
         own = one.language in languages.truncations(wanted) or languages.same(wanted, one.language)
         special = (self.source_language, contact.audience) in self._by_tags
-        translated = not any(above.file in self.copies for above in self._ancestry(one))
+        translated = not any(above.file in self.copies for above in self.ancestry(one))
         translated = translated and not self.lacks_words(one.language)
         return own and translated and (one.audience == contact.audience or not special)
 
     def is_untouched(self, one: TemplateFile) -> bool:
         """Tell whether nobody has written this file, or one that it extends."""
-        return any(above.file in self.untouched for above in self._ancestry(one))
+        return any(above.file in self.untouched for above in self.ancestry(one))
 
     def lacks_words(self, language: str) -> bool:
         """Tell whether greetings and footer of a language are missing, or still those of the source."""

@@ -106,6 +106,18 @@ def _try_out(letter: Letter, people: ContactList | None) -> list[Problem]:
     return []  # what its own columns hold, nobody knows
 
 
+def doubts(people: ContactList, letter: Letter) -> list[str]:
+    """Return what looks like a misspelling and would quietly give readers another letter."""
+    said = [str(one) for one in people.problems if one.severity == "warning" and "meant?" in one.problem]
+    audiences = sorted({one.audience for one in letter.files.values()} - {""})
+    for audience in sorted({contact.audience for contact in people.contacts} - {"", *audiences}):
+        if near := difflib.get_close_matches(audience, audiences, 1, cutoff=0.75):
+            said.append(
+                f"{people.file}: the audience {audience!r} has no ask of its own; is {near[0]} meant?"
+            )
+    return said
+
+
 def _without_source(letter: Letter) -> list[Problem]:
     """Translations of which nobody can tell whether they are up to date."""
     return [

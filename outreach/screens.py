@@ -38,7 +38,8 @@ def plan(console: Console, document: dict[str, Any], settings: Settings) -> None
             f"wanted: {', '.join(languages)} (send asks for --allow-fallback)"
         )
     for one in document["stale"]:
-        console.out(f"  out of date  {one['file']}:{one['line']}: {one['problem']} (--allow-stale)")
+        where = f"{one['file']}:{one['line']}"
+        console.out(f"  stale        {where}: {one['problem']} (send asks for --allow-stale)")
     if document["excluded"]:
         console.out(f"{len(document['excluded'])} get no letter:")
         for one in document["excluded"][:20]:

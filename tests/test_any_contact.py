@@ -76,11 +76,16 @@ class _Tags(HTMLParser):
 
 
 def shape(html: str) -> tuple[list[str], list[str]]:
-    """Return the tags in order, and where the links lead up to the part that a contact may fill."""
+    """Return the tags in order, and where the links lead up to the part that a contact may fill.
+
+    Without the rows of the table: it has as many as the field has words.
+    """
     found = _Tags()
     found.feed(html)
     found.close()
-    return found.tags, [re.sub(r"(https://x\.example/(\?q=)?).*", r"\1", link) for link in found.links]
+    rows = ("tr ", "td style", "tr style")
+    tags = [tag for tag in found.tags if tag not in rows]
+    return tags, [re.sub(r"(https://x\.example/(\?q=)?).*", r"\1", link) for link in found.links]
 
 
 def parse(data: bytes) -> EmailMessage:
@@ -152,11 +157,7 @@ def test_any_fields_make_one_correct_mail(
     assert str(make_header(decode_header(subject))) == made.subject
     assert content(mail, "plain") == made.text
     assert content(mail, "html").rstrip("\n") == made.html.rstrip("\n")
-    rows = ("tr ", "td style", "tr style")  # as many as the field has words
-    tags, links = shape(made.html)
-    expected_tags, expected_links = shape(harmless.html)
-    assert [tag for tag in tags if tag not in rows] == [tag for tag in expected_tags if tag not in rows]
-    assert links == expected_links
+    assert shape(made.html) == shape(harmless.html)
     for text in (made.text, made.html):
         assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066\u2067\ud800-\udfff]", text)
         assert text.count("\u2068") == text.count("\u2069")
@@ -165,14 +166,18 @@ def test_any_fields_make_one_correct_mail(
 @pytest.mark.parametrize("language", ["en", "ar", "de+ar"])
 def test_every_hostile_text_in_every_field_at_once(language: str) -> None:
     """The longest way round, without chance."""
-    for text in HOSTILE:
-        to = Contact("a@b.example", text, "party", text, "", language, "f", text, fields={"q": text})
-        for letter in letters():
+
+    def reader(text: str) -> Contact:
+        return Contact("a@b.example", text, "party", text, "", language, "f", text, fields={"q": text})
+
+    for letter in letters():
+        harmless = letter.render(reader("one two three"), ME, ME, NOON.date())
+        for text in HOSTILE:
             try:
-                made = letter.render(to, ME, ME, NOON.date())
+                made = letter.render(reader(text), ME, ME, NOON.date())
             except LetterError as error:
                 assert "grows without end" in error.message
                 continue
-            mail = parse(message.build(made, to, ME, ME, "", "<token@mail.example>", NOON))
+            mail = parse(message.build(made, reader(text), ME, ME, "", "<token@mail.example>", NOON))
             assert mail.keys() == HEADERS
-            assert shape(made.html)[0].count("script ") == 0
+            assert shape(made.html) == shape(harmless.html)

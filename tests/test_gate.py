@@ -274,6 +274,7 @@ def test_a_translators_copy_counts_as_missing_until_it_is_translated(shipped: Pr
     with sink.run() as server:
         send(shipped, server)
         assert "Hyvät toverit" in text(mails(server)["fi@d.example.org"])
+    assert "did you mean fi.deputy?" in shipped.run("letters", "add", "fi.deputee", code=65).stderr
     assert "is there already" in shipped.run("letters", "add", "fi.party", code=2).stderr
 
 
@@ -316,7 +317,7 @@ def test_mark_current_changes_nothing_but_its_line(shipped: Project) -> None:
     before = file.read_bytes().replace(b"\n", b"\r\n").replace(b"8a4e963c", b"00000000")
     file.write_bytes(b"\xef\xbb\xbf" + before)
     assert "stale" in shipped.run("letters", "check", code=65).stdout
-    shipped.run("letters", "mark-current", "de.md")
+    shipped.run("letters", "mark-current", "de")  # as `letters add` names it; de.md does as well
     assert file.read_bytes() == b"\xef\xbb\xbf" + before.replace(b"00000000", b"8a4e963c")
     shipped.run("letters", "check")
     assert "source itself" in shipped.run("letters", "mark-current", "en.md", code=2).stderr
