@@ -180,6 +180,8 @@ def _hand_over(smtp: smtplib.SMTP) -> Opened:
     sock, file = smtp.sock, smtp.file
     assert sock is not None
     sock.setblocking(False)
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # small commands follow at once
     unread = b""
     with contextlib.suppress(ssl.SSLWantReadError, BlockingIOError):
         unread = file.peek(1) if file is not None else b""

@@ -1,11 +1,13 @@
 """The sending loop: one thread, one selector, one commit per turn.
 
-A turn: wait for sockets or for the clock → read → outcomes, and what may go next (throttle; suppressions
-checked again in the claim) → one commit → write. A claim is made when MAIL is written; the intent is
-committed in the turn before the final dot can leave, so at most one mail per connection is ever in doubt.
+A turn: wait for sockets or for the clock → read → outcomes, one intent, one claim → one commit → write.
+A claim is a lease on a delivery that is about to be named to the server; the intent is committed in the turn
+before its final dot can leave, so at most one mail per connection is ever in doubt. One intent a turn, and
+outcomes first: where the server is quick, mails are in doubt one after the other and not all at once.
 What is due lives in a small queue in memory, by recipient domain; the ledger decides, by conditional
 updates, so several processes can share a mailing. Nothing is ever sent after a commit has failed.
-Known limits: no pipelining yet; the breaker knows only equal refusals in a row.
+Where the server allows it, the next mail follows in the same write (smtp.py), but only when it is due now.
+Known limits: messages are built one by one in the loop.
 """
 
 from __future__ import annotations
@@ -18,26 +20,32 @@ import socket
 import ssl
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from outreach import address, message, retry, throttle
 from outreach.agenda import Agenda
+from outreach.breaker import Breaker
 from outreach.connection import Opened, Opening
-from outreach.errors import Exit, OutreachError, ServerError, StoppedError
+from outreach.errors import Exit, LedgerError, OutreachError, ServerError, StoppedError
 from outreach.ledger import Delivery, Frozen, Ledger, Mailing
 from outreach.letters import Letter
-from outreach.model import OPEN_STATES, Limit, Outcome, Rendered, Scope, Server, State, Verdict
-from outreach.smtp import BodyWanted, Closed, Event, Finished, Phase, Session
+from outreach.model import OPEN_STATES, Kind, Limit, Outcome, Rendered, Scope, Server, State, Verdict
+from outreach.retry import Run
+from outreach.smtp import Closed, Event, Finished, Phase, Session
+from outreach.times import lasts, when
 
 _MAILS_PER_SESSION = 100
 _IDLE_SECONDS = 60  # a session is closed when the next mail is due later than this
 _GRACE_SECONDS = 30  # how long mails in flight may finish after the first signal
 _TROUBLE_LIMIT = 8  # failed sessions in a row before the run stops
-_EQUAL_REFUSALS = 5  # the breaker
+_SLOW_OPENING = 5.0  # seconds after which people are told what is waited for
+_JUMP = 30.0  # seconds that the clock may be away from the monotonic one before it counts as set
 _FORESEE_SECONDS = 60.0  # how often the end is worked out anew from the limits
 _FORESEE_MAILS = 20_000  # above this it would hold up the loop
 _CHUNK = 64 * 1024
+_IN_FLIGHT = (Phase.BODY, Phase.DOT)  # the body is leaving, or has left
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +95,32 @@ Observer = Callable[[Progress, str], None]
 
 
 @dataclass(slots=True, eq=False)
+class _Work:
+    """A claimed delivery with its message."""
+
+    delivery: Delivery
+    slot: int
+    started_at: float
+    data: bytes = b""
+
+
+@dataclass(slots=True, eq=False)
 class _Link:
-    """One connection and the mail that is under way on it."""
+    """One connection and what is under way on it."""
 
     socket: socket.socket
     session: Session
-    delivery: Delivery | None = None
-    slot: int = 0
-    started_at: float = 0.0
-    deadline: float | None = None  # monotonic
+    works: deque[_Work] = field(default_factory=deque)  # told to the session, in its order
+    ready: _Work | None = None  # claimed, to follow
     mails: int = 0
-    events: int = field(default=selectors.EVENT_READ)
+    step: int = -1  # of the session, when the deadline was set
+    deadline: float | None = None  # monotonic
+    wants_write: bool = False  # TLS cannot read before it has written
+    mask: int = selectors.EVENT_READ
+
+    @property
+    def busy(self) -> bool:
+        return bool(self.works) or self.ready is not None
 
 
 def run(
@@ -116,6 +139,9 @@ def run(
     with loop.signals():
         try:
             return loop.run()
+        except LedgerError as error:
+            loop.own_up(error)
+            raise
         finally:
             loop.close()
 
@@ -138,15 +164,18 @@ class _Loop:
         self.queue = Agenda()
         self.links: list[_Link] = []
         self.opening: Opening | None = None
+        self.opening_since = 0.0  # monotonic; 0 once people were told
         self.connections = orders.connections
+        self.pipelining = True
         self.account_free_at = 0.0
         self.resume_at = 0.0  # after trouble with a session, nothing leaves before
         self.trouble = 0
+        self.slowed = 0
         self.opened = 0
         self.losses: dict[int, int] = {}
         self.refusals_of_us = 0  # in a row
         self.accused: dict[int, int] = {}  # delivery → how many were accepted when it first was refused so
-        self.refusal: tuple[str, int] = ("", 0)
+        self.breaker = Breaker()
         self.stop_error: OutreachError | None = None
         self.interrupts = 0
         self.grace_until = 0.0
@@ -157,6 +186,7 @@ class _Loop:
             end.setblocking(False)
         self.selector.register(self.wake_reader, selectors.EVENT_READ)
         self.progress = Progress(ledger.counts(mailing), started_at=clock())
+        self.wall, self.tick = clock(), time.monotonic()
         self.shown_at = 0.0
         self.foreseen_at, self.limits_end = -_FORESEE_SECONDS, 0.0
 
@@ -165,6 +195,8 @@ class _Loop:
     def run(self) -> Result:
         now = self.clock()
         freed, unknown = self.ledger.begin_run(now)
+        if self.ledger.mend_times(now, self.orders.retry[-1] * 1.1):
+            self.observe(self.progress, "the clock of this machine was ahead when the last mails were sent")
         self.progress.counts = self.ledger.counts(self.mailing)
         self._refill()
         self.progress.total = len(self.queue)
@@ -172,7 +204,7 @@ class _Loop:
             self.observe(
                 self.progress,
                 f"{unknown} mail{'s' if unknown > 1 else ''} of a run that died may or may not have arrived; "
-                "they stay `unknown` and are not sent again",
+                "they stay `unknown` and are not sent again (outreach resolve)",
             )
         while not self._finished():
             self._turn()
@@ -187,21 +219,28 @@ class _Loop:
             error=self.stop_error,
         )
 
+    @property
+    def stopping(self) -> bool:
+        """Tell whether nothing new may leave."""
+        return self.stop_error is not None or self.interrupts > 0
+
     def _finished(self) -> bool:
-        if any(link.session.busy for link in self.links):
+        if any(link.busy for link in self.links):
             return False
-        if self.stop_error or self.interrupts:
+        if self.stopping:
             return True
         now = self.clock()
         if len(self.queue) == 0:
-            return not self._refill()
+            return not self._refill(settle=True)
         if not self.orders.wait:
-            self._account_free(now)
+            self._account_free()
             return not self._is_due(now)
         return False
 
-    def _refill(self) -> bool:
+    def _refill(self, settle: bool = False) -> bool:
         """Queue what the ledger has open and nobody holds; tell whether anything was found."""
+        if settle:  # another run may have died meanwhile
+            self.ledger.settle_dead_runs(self.clock())
         found = False
         for one in self.ledger.deliveries(self.mailing, OPEN_STATES):
             if one.id in self.selection and one.lease is None and one.id not in self.queue:
@@ -210,61 +249,61 @@ class _Loop:
         return found
 
     def _turn(self) -> None:
-        events: list[tuple[_Link, Event]] = []
-        for key, ready in self.selector.select(self._patience()):
-            if key.fileobj is self.wake_reader:
-                with contextlib.suppress(BlockingIOError):
-                    self.wake_reader.recv(4096)
-            elif ready & selectors.EVENT_READ or ready & selectors.EVENT_WRITE:
-                events += [(key.data, event) for event in self._read(key.data)]
-        events += self._overdue()
+        self._watch_clock()
+        arrived = self._listen()
+        arrived += self._overdue()
         self._take_opening()
-        permitted: list[_Link] = []
-        begun: list[_Link] = []
-        if events or self._may_claim():
+        permitted: _Link | None = None
+        claimed: tuple[_Link, _Work] | None = None
+        if arrived or self._has_to_decide():
             with self.ledger.transaction():
-                for link, event in events:
+                for link, event in arrived:
                     if isinstance(event, Finished):
-                        self._settle(link, event.outcome)
-                    elif isinstance(event, BodyWanted):
-                        assert link.delivery is not None
-                        self.ledger.intend(link.delivery.id)
-                        permitted.append(link)
-                begun = self._claim()
+                        self._settle(link.works.popleft(), event.outcome)
+                    elif isinstance(event, Closed) and link.ready:
+                        self._give_back(link)
+                if self.stopping:
+                    self._stand_down()
+                else:
+                    permitted = self._permit()
+                    claimed = self._claim()
         # Only now, with everything committed, may bytes leave.
-        for link, event in events:
-            if isinstance(event, Closed):
-                self._drop(link)
-        for link in permitted:
-            if link.session.phase is Phase.INTENT:  # the server may have gone right behind its 354
-                link.session.permit()
-        for link in begun:
-            self._begin(link)
         for link in list(self.links):
+            if link.session.phase is Phase.CLOSED:
+                self._drop(link)
+        if permitted:
+            permitted.session.permit()
+        for link in self.links:
             self._retire(link)
+            self._follow(link)
             self._write(link)
+        if claimed:
+            self._build(*claimed)
         self._open_more()
         self._show()
 
+    def _has_to_decide(self) -> bool:
+        if self.stopping:
+            return any(link.busy and link.session.phase not in _IN_FLIGHT for link in self.links)
+        intent = any(link.session.phase is Phase.INTENT for link in self.links)
+        return intent or (self._is_due(self.clock()) and self._roomiest() is not None)
+
     def _patience(self) -> float:
         """How many seconds nothing can happen by itself."""
+        if self._has_to_decide():
+            return 0.0
         now, tick = self.clock(), time.monotonic()
         until = [1.0]
         until += [link.deadline - tick for link in self.links if link.deadline is not None]
-        if not self.interrupts and self.opening is None and (due := self._next_at()) is not None:
-            free = any(link.session.phase is Phase.READY for link in self.links)
-            if free or not self.links:
-                until.append(due - now)
+        if not self.stopping and self.opening is None and (due := self._next_at()) is not None:
+            until += [due - now] if self._roomiest() or not self.links else []
         return max(min(until), 0.0)
 
     # Outcomes ----------------------------------------------------------------------------------
 
-    def _settle(self, link: _Link, outcome: Outcome) -> None:
-        """Write down what became of the mail on this link. Runs inside the turn's transaction."""
-        one = link.delivery
-        assert one is not None
-        link.delivery = None
-        now = self.clock()
+    def _settle(self, work: _Work, outcome: Outcome) -> None:
+        """Write down what became of a mail. Runs inside the turn's transaction."""
+        one, now = work.delivery, self.clock()
         if outcome.verdict is Verdict.FAILED and outcome.scope is Scope.SESSION and outcome.reached_rcpt:
             outcome = self._weigh(one, outcome)
         losses = self.losses.get(one.id, 0)
@@ -274,7 +313,7 @@ class _Loop:
             outcome,
             attempts=one.attempts + 1,
             losses=losses,
-            first_attempt_at=one.first_attempt_at or link.started_at,
+            first_attempt_at=one.first_attempt_at or work.started_at,
             now=now,
             steps=self.orders.retry,
             give_up=self.orders.give_up,
@@ -284,7 +323,7 @@ class _Loop:
             one.id,
             outcome,
             decision.state,
-            link.started_at,
+            work.started_at,
             now,
             str(self.orders.server),
             counts=decision.counts,
@@ -294,8 +333,8 @@ class _Loop:
         if decision.suppress:
             words = f"bad mailbox: {outcome.code} {outcome.reply}"[:300]
             self.ledger.suppress(one.address, words, f"mailing {self.mailing.name}", now)
-        if not outcome.reached_rcpt and link.slot:
-            self.ledger.release_slot(link.slot)
+        if not outcome.reached_rcpt and work.slot:
+            self.ledger.release_slot(work.slot)
         state = decision.state
         if state is State.PLANNED:
             state = State.DEFERRED if one.attempts else State.PLANNED
@@ -303,7 +342,7 @@ class _Loop:
         elif state is State.DEFERRED and due is not None:
             self.queue.add(one.id, one.domain, due)
         self._count(one, state)
-        self._judge_session(outcome, decision, now)
+        self._judge_run(outcome, decision, now)
         self._tell(one, state, outcome, decision)
 
     def _weigh(self, one: Delivery, outcome: Outcome) -> Outcome:
@@ -323,32 +362,34 @@ class _Loop:
         if state is State.UNKNOWN:
             self.in_doubt += 1
 
-    def _judge_session(self, outcome: Outcome, decision: retry.Decision, now: float) -> None:
+    def _judge_run(self, outcome: Outcome, decision: retry.Decision, now: float) -> None:
+        """Decide whether the run goes on after this."""
         words = f"{outcome.code} {outcome.reply}" if outcome.code else outcome.reason
-        if decision.stop:
-            self.refusals_of_us += 1
-        elif outcome.verdict is Verdict.SENT:
-            self.refusals_of_us = 0
-        if decision.stop and (not outcome.reached_rcpt or self.refusals_of_us > 1 or len(self.queue) < 2):
-            self.stop_error = ServerError(
-                f"{self.orders.server} refuses us, not the recipient: {words}",
-                "check OUTREACH_FROM and the login; nobody was charged for it, run again after that",
-                exit_code=Exit.REFUSED,
+        if outcome.verdict is Verdict.SENT:
+            self.trouble = self.slowed = self.refusals_of_us = 0
+        match decision.run:
+            case Run.STOP:
+                self.refusals_of_us += 1
+                if not outcome.reached_rcpt or self.refusals_of_us > 1 or len(self.queue) < 2:
+                    self._stop(_refused(self.orders.server, outcome, words))
+            case Run.SLOW_DOWN if outcome.code == 421 and (others := self._others()):
+                self.connections = others  # one of several was too many
+                self._had_trouble(now, words)
+            case Run.SLOW_DOWN:
+                self._slow_down(now, words)
+            case Run.PAUSE:
+                self._had_trouble(now, words)
+        if self.orders.breaker and (why := self.breaker.saw(outcome)):
+            self._stop(
+                StoppedError(why, "change what it is about, or ask the provider; the next run counts anew")
             )
-        if decision.trouble:
-            self._had_trouble(now, words)
-        elif outcome.verdict is Verdict.SENT:
-            self.trouble = 0
-        if outcome.verdict is Verdict.FAILED and outcome.scope is Scope.MESSAGE and self.orders.breaker:
-            kind = f"{outcome.code} {outcome.enhanced}"
-            self.refusal = (kind, self.refusal[1] + 1 if self.refusal[0] == kind else 1)
-            if self.refusal[1] >= _EQUAL_REFUSALS:
-                self.stop_error = StoppedError(
-                    f"the server refused {self.refusal[1]} messages in a row: {words}",
-                    "the letter or the sender looks like spam to it; change that, or ask the provider",
-                )
-        elif outcome.verdict is Verdict.SENT:
-            self.refusal = ("", 0)
+
+    def _others(self) -> int:
+        """Return how many sessions live beside one that the server has just closed."""
+        return sum(link.session.phase is not Phase.CLOSED for link in self.links)
+
+    def _stop(self, error: OutreachError) -> None:
+        self.stop_error = self.stop_error or error
 
     def _had_trouble(self, now: float, words: str) -> None:
         if now < self.resume_at:
@@ -356,27 +397,42 @@ class _Loop:
         self.trouble += 1
         self.resume_at = now + min(2.0 ** (self.trouble - 1) - 0.5, 60.0)
         if self.trouble >= _TROUBLE_LIMIT:
-            self.stop_error = ServerError(
-                f"{self.orders.server} broke off {self.trouble} sessions in a row: {words}",
-                "nothing is lost; run the same command again later",
+            self._stop(
+                ServerError(
+                    f"{self.orders.server} broke off {self.trouble} sessions in a row: {words}",
+                    "nothing is lost; run the same command again later",
+                )
+            )
+
+    def _slow_down(self, now: float, words: str) -> None:
+        if now < self.resume_at:
+            return
+        self.slowed += 1
+        self.resume_at = now + retry.step(self.slowed, self.orders.retry)
+        if self.slowed >= _TROUBLE_LIMIT:
+            self._stop(
+                StoppedError(
+                    f"{self.orders.server} wants less from us, {self.slowed} times in a row: {words}",
+                    "lower OUTREACH_RATE; run the same command again later",
+                )
+            )
+        else:
+            self.observe(
+                self.progress, f"the server wants less from us ({words}); going on {when(self.resume_at)}"
             )
 
     def _tell(self, one: Delivery, state: State, outcome: Outcome, decision: retry.Decision) -> None:
         if state in (State.SENT, State.PLANNED):
             return
         words = f"{outcome.code} {outcome.reply}" if outcome.code else outcome.reason
+        about = f"{outcome.kind.replace('-', ' ')}: " if outcome.kind else ""
         again = ""
         if decision.next_attempt_at is not None:
             local = datetime.datetime.fromtimestamp(decision.next_attempt_at)
             again = f" (again at {local:%H:%M:%S})"
-        self.observe(self.progress, f"{state}: {one.contact.email}: {words}{again}")
+        self.observe(self.progress, f"{state}: {one.contact.email}: {about}{words}{again}")
 
     # What goes next ----------------------------------------------------------------------------
-
-    def _may_claim(self) -> bool:
-        if self.stop_error or self.interrupts or not self._is_due(self.clock()):
-            return False
-        return any(link.session.phase is Phase.READY for link in self.links)
 
     def _is_due(self, now: float) -> bool:
         """Tell whether a mail may leave now, as far as is known without asking the ledger."""
@@ -388,59 +444,129 @@ class _Loop:
         due = self.queue.next_at()
         return None if due is None else max(due, self.account_free_at, self.resume_at)
 
-    def _account_free(self, now: float) -> float:
+    def _account_free(self) -> float:
         history = self.ledger.history(account=self.orders.account)
         self.account_free_at = throttle.earliest(self.orders.rate, history)
         return self.account_free_at
 
-    def _claim(self) -> list[_Link]:
-        """Give each idle link the next mail that may leave. Runs inside the turn's transaction."""
-        begun: list[_Link] = []
-        if self.stop_error or self.interrupts:
-            return begun
-        now = self.clock()
+    def _roomiest(self) -> _Link | None:
+        """Return the link that a due mail is given to: an idle one, else one with room behind its mail."""
+        found = None
         for link in self.links:
-            if link.session.phase is not Phase.READY or link.delivery or link.mails >= _MAILS_PER_SESSION:
+            if link.ready or link.mails >= _MAILS_PER_SESSION:
                 continue
-            if self._account_free(now) > now:
-                break
-            while (number := self.queue.pop(now, self._domain_free)) is not None:
-                if self.ledger.claim(number, now):
-                    one = self.ledger.delivery(number)
-                    history = self.ledger.history(account=self.orders.account)
-                    ideal = throttle.ideal(self.orders.rate, history, now)
-                    link.slot = self.ledger.take_slot(self.orders.account, one.domain, now, ideal)
-                    link.delivery, link.started_at = one, now
-                    begun.append(link)
-                    break
-                self.progress.counts = self.ledger.counts(self.mailing)  # suppressed, or somebody else's
-            if number is None:
-                break
-        if begun:
-            self._account_free(now)
-        return begun
+            if not link.works and link.session.phase is Phase.READY:
+                return link
+            if link.session.pipelining and link.session.busy:
+                found = found or link
+        return found
+
+    def _claim(self) -> tuple[_Link, _Work] | None:
+        """Claim the next mail that may leave, if a link has room. Runs inside the turn's transaction."""
+        now = self.clock()
+        link = self._roomiest()
+        if link is None or self.resume_at > now or self._account_free() > now:
+            return None
+        while (number := self.queue.pop(now, self._domain_free)) is not None:
+            one = self.ledger.claim(number, now)
+            if one is None:  # suppressed, cancelled, or somebody else's
+                self.progress.counts = self.ledger.counts(self.mailing)
+                continue
+            ideal = now
+            if self.orders.rate:
+                history = self.ledger.history(account=self.orders.account)
+                ideal = throttle.ideal(self.orders.rate, history, now)
+            slot = self.ledger.take_slot(self.orders.account, one.domain, now, ideal)
+            self._account_free()
+            link.ready = _Work(one, slot, now)
+            link.mails += 1
+            return link, link.ready
+        return None
 
     def _domain_free(self, domain: str) -> float:
         if not self.orders.rate_per_domain:
             return 0.0
         return throttle.earliest(self.orders.rate_per_domain, self.ledger.history(domain=domain))
 
-    def _begin(self, link: _Link) -> None:
-        one = link.delivery
-        assert one is not None
-        smtputf8 = address.needs_smtputf8(one.contact.email)
+    def _build(self, link: _Link, work: _Work) -> None:
+        """Build the message of a claimed delivery, and begin it if the session takes it now."""
+        one = work.delivery
+        refusal: Outcome | None = None
         try:
-            data = self._message(one)
-            refusal = link.session.refusal(data, smtputf8)
+            work.data = self._message(one)
+            refusal = link.session.refusal(work.data, address.needs_smtputf8(one.contact.email))
         except message.MessageError as error:
-            data, refusal = b"", Outcome(Verdict.FAILED, Scope.RECIPIENT, reason=str(error))
+            refusal = Outcome(Verdict.FAILED, Scope.RECIPIENT, reason=str(error))
+        except LedgerError:
+            raise
+        except OutreachError as error:
+            self._stop(error)  # the next turn gives the claim back
+            return
         if refusal:
             with self.ledger.transaction():
-                self._settle(link, refusal)
+                link.ready = None
+                self._settle(work, refusal)
             return
-        sender = self._version(one).sender
-        link.session.begin(address.wire(sender.address), address.wire(one.contact.email), data, smtputf8)
-        link.mails += 1
+        self._follow(link)
+        self._write(link)
+
+    def _follow(self, link: _Link) -> None:
+        """Tell the session of the mail that is claimed for it, once it takes it."""
+        work = link.ready
+        if work is None or not work.data or not link.session.takes or self.stopping:
+            return
+        link.ready = None
+        link.works.append(work)
+        mail = work.delivery.contact.email
+        sender = address.wire(self._version(work.delivery).sender.address)
+        link.session.begin(sender, address.wire(mail), work.data, address.needs_smtputf8(mail))
+
+    def _permit(self) -> _Link | None:
+        """Write down the intent for one mail whose body the server waits for; the longest waiting first.
+
+        An address that was refused since the claim gets none: a DATA cannot be taken back, so the socket is
+        dropped. Runs inside the turn's transaction.
+        """
+        for link in self.links:
+            if link.session.phase is not Phase.INTENT:
+                continue
+            self.links.remove(link)
+            self.links.append(link)
+            if self.ledger.intend(link.works[0].delivery, self.clock()):
+                return link
+            link.works.popleft()
+            self._withdraw(link)
+            self.progress.counts = self.ledger.counts(self.mailing)
+            return None
+        return None
+
+    def _stand_down(self) -> None:
+        """Take back what is under way on the links whose body has not begun to leave."""
+        for link in self.links:
+            if link.busy and link.session.phase not in _IN_FLIGHT:
+                self._withdraw(link)
+
+    def _withdraw(self, link: _Link) -> None:
+        """Give back everything that a link has, and leave its session."""
+        named = link.session.phase not in (Phase.READY, Phase.MAIL)
+        while link.works:
+            self._put_back(link.works.popleft(), named)
+        self._give_back(link)
+        link.session.abandon()
+
+    def _give_back(self, link: _Link) -> None:
+        """Give back the mail that is claimed for a link and was not begun."""
+        if link.ready:
+            self._put_back(link.ready, named=False)
+            link.ready = None
+
+    def _put_back(self, work: _Work, named: bool) -> None:
+        """Release a claim; it keeps counting against the limits if the server was told the recipient."""
+        one = work.delivery
+        self.ledger.release(one.id)
+        if not named:
+            self.ledger.release_slot(work.slot)
+        self.queue.add(one.id, one.domain, one.next_attempt_at)
 
     def _version(self, one: Delivery) -> Frozen:
         if one.version_id not in self.frozen:  # revised by another process since this run began
@@ -474,30 +600,36 @@ class _Loop:
 
     def _open_more(self) -> None:
         """Open a session when a due mail finds none free."""
+        if self.opening or self.stopping or len(self.links) >= self.connections:
+            return
+        if self._roomiest() or any(link.session.phase is Phase.RESET for link in self.links):
+            return
         now = self.clock()
-        if self.opening or self.stop_error or self.interrupts or len(self.links) >= self.connections:
-            return
-        if any(link.session.phase in (Phase.READY, Phase.RESET) for link in self.links):
-            return
-        if self._is_due(now) and self._account_free(now) <= now:
+        if self._is_due(now) and self._account_free() <= now:
             self.opening = Opening(
                 self.orders.server, self.orders.user, self.orders.password, self.orders.ehlo_name, self._wake
             )
+            self.opening_since = time.monotonic()
 
     def _take_opening(self) -> None:
-        result = self.opening.result() if self.opening else None
+        if self.opening is None:
+            return
+        result = self.opening.result()
         if result is None:
+            if self.opening_since and time.monotonic() > self.opening_since + _SLOW_OPENING:
+                self.opening_since = 0.0
+                self.observe(self.progress, f"waiting for {self.orders.server} to let us in …")
             return
         self.opening = None
         if isinstance(result, Opened):
-            link = _Link(result.socket, Session(result.extensions))
+            link = _Link(result.socket, Session(result.extensions, self.pipelining))
             self.links.append(link)
             self.opened += 1
-            self.selector.register(link.socket, link.events, link)
+            self.selector.register(link.socket, link.mask, link)
         elif self.links:
             self.connections = len(self.links)  # the server allows no more at once
         elif not self.opened or result.exit_code == Exit.REFUSED:
-            self.stop_error = result
+            self._stop(result)
         else:
             self._had_trouble(self.clock(), result.message)
             self.observe(self.progress, f"{result.message}; trying again")
@@ -506,60 +638,83 @@ class _Loop:
         with contextlib.suppress(BlockingIOError, OSError):
             self.wake_writer.send(b"\0")
 
+    def _listen(self) -> list[tuple[_Link, Event]]:
+        """Wait until something can happen; return what the sessions make of it."""
+        events: list[tuple[_Link, Event]] = []
+        for key, _ in self.selector.select(self._patience()):
+            if key.fileobj is self.wake_reader:
+                with contextlib.suppress(BlockingIOError):
+                    self.wake_reader.recv(4096)
+            else:
+                events += [(key.data, event) for event in self._read(key.data)]
+        return events
+
     def _read(self, link: _Link) -> list[Event]:
+        """Read until the socket has no more. What TLS wants to write first, it gets to."""
         events: list[Event] = []
+        link.wants_write = False
         while link.session.phase is not Phase.CLOSED:
             try:
                 data = link.socket.recv(_CHUNK)
-            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            except ssl.SSLWantWriteError:
+                link.wants_write = True
+                break
+            except (BlockingIOError, ssl.SSLWantReadError):
                 break
             except OSError as error:
-                return events + link.session.lost(f"the connection broke: {error.strerror or error}")
+                events += link.session.lost(f"the connection broke: {error.strerror or error}")
+                break
             if not data:
-                return events + link.session.lost("the server closed the connection")
-            link.deadline = None  # any answer starts the patience anew
+                events += link.session.lost("the server closed the connection")
+                break
             events += link.session.receive(data)
+        if link.session.out_of_step and self.pipelining:
+            self.pipelining = False
+            for other in self.links:
+                other.session.pipelining = False
+            note = "the server announces PIPELINING and does not keep to it; going on without"
+            self.observe(self.progress, note)
         return events
 
     def _write(self, link: _Link) -> None:
-        outgoing = link.session.outgoing
-        wants = selectors.EVENT_READ
+        session, blocked = link.session, False
         try:
-            while outgoing:
-                with memoryview(outgoing) as view:
-                    count = link.socket.send(view[:_CHUNK])
-                link.deadline = None
-                link.session.wrote(count)
+            while outgoing := session.outgoing:
+                session.wrote(link.socket.send(outgoing[:_CHUNK]))
         except (BlockingIOError, ssl.SSLWantWriteError):
-            wants |= selectors.EVENT_WRITE
+            blocked = True
         except ssl.SSLWantReadError:
-            pass
+            pass  # TLS has to read first; every turn tries again
         except OSError:
             pass  # reading will find the end of the connection, and what the server said before it
-        if link.socket.fileno() >= 0 and wants != link.events:
-            link.events = wants
-            self.selector.modify(link.socket, wants, link)
-        patience = link.session.patience
+        mask = selectors.EVENT_READ | (selectors.EVENT_WRITE if blocked or link.wants_write else 0)
+        if link.socket.fileno() >= 0 and mask != link.mask:
+            link.mask = mask
+            self.selector.modify(link.socket, mask, link)
+        patience = session.patience
         if patience is None:
             link.deadline = None
-        elif link.deadline is None:
+        elif link.deadline is None or link.step != session.step:
             link.deadline = time.monotonic() + patience
+        link.step = session.step
 
     def _overdue(self) -> list[tuple[_Link, Event]]:
         tick = time.monotonic()
         found: list[tuple[_Link, Event]] = []
         for link in self.links:
             if link.deadline is not None and link.deadline <= tick:
-                events = link.session.lost(f"the server was silent for {link.session.patience:.0f} s")
-                found += [(link, event) for event in events]
-            elif self.interrupts and link.session.busy and (self.interrupts > 1 or tick > self.grace_until):
-                events = link.session.lost("the run was interrupted")
-                found += [(link, event) for event in events]
+                reason = f"the server was silent for {link.session.patience or 0:.0f} s"
+            elif self.interrupts > 1 or (self.interrupts and tick > self.grace_until):
+                reason = "the run was interrupted"
+            else:
+                continue
+            if link.session.phase is not Phase.CLOSED and (link.busy or link.deadline is not None):
+                found += [(link, event) for event in link.session.lost(reason)]
         return found
 
     def _retire(self, link: _Link) -> None:
         """Close a session that has done its share, or that would idle for long."""
-        if link.session.phase is not Phase.READY or link.delivery:
+        if link.session.phase is not Phase.READY or link.busy:
             return
         due = self._next_at()
         idle = due is None or due > self.clock() + _IDLE_SECONDS
@@ -584,6 +739,12 @@ class _Loop:
                 ):
                     self._drop(key.data)
 
+    def own_up(self, error: LedgerError) -> None:
+        """Say in an error how many mails were on their way when the ledger failed."""
+        if count := sum(link.session.phase in _IN_FLIGHT for link in self.links):
+            many = "1 mail was" if count == 1 else f"{count} mails were"
+            error.hint += f"; {many} being handed over, and will count as in doubt"
+
     def close(self) -> None:
         """Let go of everything. A session cut here is settled by the next run."""
         if self.opening:
@@ -595,7 +756,28 @@ class _Loop:
         self.wake_writer.close()
         self.ledger.end_run()
 
-    # Signals and display -------------------------------------------------------------------------
+    # Clock, signals and display ----------------------------------------------------------------
+
+    def _watch_clock(self) -> None:
+        """Notice that the clock was set, or that the machine slept: no session lives through that."""
+        wall, tick = self.clock(), time.monotonic()
+        moved = (wall - self.wall) - (tick - self.tick)
+        self.wall, self.tick = wall, tick
+        if abs(moved) < _JUMP:
+            return
+        what = "this machine slept, or its clock was set forward" if moved > 0 else "the clock was set back"
+        self.observe(self.progress, f"{what} by {lasts(abs(moved))}; going on with new sessions")
+        self.foreseen_at = -_FORESEE_SECONDS
+        self.resume_at = min(self.resume_at, wall)
+        with self.ledger.transaction():
+            for link in self.links:
+                if link.session.phase not in _IN_FLIGHT:
+                    self._withdraw(link)
+        if moved < 0:
+            self.ledger.mend_times(wall, self.orders.retry[-1] * 1.1)
+        self.queue = Agenda()
+        self._refill()
+        self._account_free()
 
     @contextlib.contextmanager
     def signals(self) -> Iterator[None]:
@@ -646,3 +828,17 @@ class _Loop:
         ends = max(self.limits_end or now + left * gap, next_at or 0.0)
         progress.ends_at = ends if left and ends > now else None
         self.observe(progress, "")
+
+
+def _refused(server: Server, outcome: Outcome, words: str) -> OutreachError:
+    """Say why the run stops: the server refuses us."""
+    if outcome.kind is Kind.QUOTA:
+        return StoppedError(
+            f"the sending limit of the account at {server} is used up: {words}",
+            "nobody was charged for it; wait (often a day), lower OUTREACH_RATE, run the same command again",
+        )
+    return ServerError(
+        f"{server} refuses us, not the recipient: {words}",
+        "check OUTREACH_FROM and the login; nobody was charged for it, run again after that",
+        exit_code=Exit.REFUSED,
+    )

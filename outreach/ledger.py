@@ -11,6 +11,7 @@ Known limit: SQLite only.
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -19,12 +20,13 @@ import sqlite3
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import sqlalchemy as sa
 from sqlalchemy import Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy.dialects import sqlite
 
 from outreach import address
 from outreach.errors import Exit, LedgerError
@@ -33,6 +35,7 @@ from outreach.throttle import History, Slot
 
 SCHEMA_VERSION = 2
 _DAY = 86400
+_CLOCKS_DIFFER = 5.0  # seconds that are no reason to doubt the clock
 
 _metadata = MetaData()
 _about = Table("about", _metadata, Column("name", Text, primary_key=True), Column("value", LargeBinary))
@@ -231,6 +234,7 @@ class Ledger:
         with self._guard():
             # Whoever writes begins at once: a transaction that reads first would fail when another writes.
             self._connection = engine.connect().execution_options(immediate=create)
+            self._raw: sqlite3.Connection = self._connection.connection.dbapi_connection  # type: ignore[assignment]
             self._prepare(create)
 
     def _connect(self) -> sqlite3.Connection:
@@ -249,19 +253,10 @@ class Ledger:
         return raw
 
     def _prepare(self, create: bool) -> None:
+        version = SCHEMA_VERSION
         with self._connection.begin():
             if sa.inspect(self._connection).has_table("about"):
-                version = int(self._about("schema") or b"0")
-                if version == 1:  # 2 added the table `file`
-                    _metadata.create_all(self._connection)
-                    self._connection.execute(
-                        sa.update(_about).where(_about.c.name == "schema").values(value=b"2")
-                    )
-                elif version != SCHEMA_VERSION:
-                    raise LedgerError(
-                        f"the ledger {self.path} has version {version}, this program knows {SCHEMA_VERSION}",
-                        "update outreach, or use the version that wrote the ledger",
-                    )
+                version = self._schema()
             elif sa.inspect(self._connection).get_table_names():
                 raise LedgerError(f"{self.path} is a database, but no ledger of outreach")
             elif create:
@@ -275,8 +270,48 @@ class Ledger:
                 raise EmptyLedgerError(
                     f"{self.path} is empty: nothing was sent yet", "outreach send --dry-run"
                 )
+        if version != SCHEMA_VERSION:
+            self._upgrade(version)
         with self._connection.begin():
             self.key: bytes = self._about("key") or b""
+
+    def _schema(self) -> int:
+        text = self._about("schema") or b""
+        return int(text) if text.isdigit() else 0
+
+    def _upgrade(self, version: int) -> None:
+        """Bring an older ledger up to date, step by step and all at once, behind a copy of what it was."""
+        if not 1 <= version < SCHEMA_VERSION:
+            raise LedgerError(
+                f"the ledger {self.path} has version {version}, this program knows {SCHEMA_VERSION}",
+                "update outreach, or use the version that wrote the ledger",
+            )
+        if any(not self._is_dead(run) for run in self._locks()):
+            raise LedgerError(
+                f"the ledger {self.path} is in use by an older version of this program",
+                "wait until that has ended, or stop it; then run again",
+                exit_code=Exit.STOPPED,
+            )
+        self._copy(self.path.with_name(f"{self.path.name}.version-{version}"))
+        connection = self._connection.execution_options(immediate=True)
+        with connection.begin():
+            # Another process may have been quicker.
+            for number in range(self._schema() + 1, SCHEMA_VERSION + 1):
+                _MIGRATIONS[number](connection)
+                row = sa.update(_about).where(_about.c.name == "schema").values(value=str(number).encode())
+                connection.execute(row)
+
+    def _copy(self, to: Path) -> None:
+        """Copy the ledger as it is on the disk; the copy is there whole, or not at all."""
+        part = to.with_name(f"{to.name}.{secrets.token_hex(4)}")
+        _create_private(part)
+        try:
+            with contextlib.closing(sqlite3.connect(part)) as copy:
+                self._raw.backup(copy)
+            part.replace(to)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
 
     def _about(self, name: str) -> bytes | None:
         query = sa.select(_about.c.value).where(_about.c.name == name)
@@ -339,6 +374,11 @@ class Ledger:
         with self._guard(), self._connection.begin():
             result = self._connection.execute(statement, rows)
             return result.freeze()() if result.returns_rows else result  # type: ignore[return-value]
+
+    def _fast(self, statement: _Statement, **values: Any) -> sqlite3.Cursor:
+        """Run a prepared statement, in the transaction at hand."""
+        with self._guard():
+            return self._raw.execute(statement.sql, statement.values(values))
 
     # Mailings --------------------------------------------------------------------------------
 
@@ -510,11 +550,11 @@ class Ledger:
         query = sa.select(_delivery).where(_delivery.c.mailing_id == mailing.id).order_by(_delivery.c.id)
         if states is not None:
             query = query.where(_delivery.c.state.in_([state.value for state in states]))
-        return [_to_delivery(row) for row in self._execute(query)]
+        return [_to_delivery(*tuple(row)) for row in self._execute(query)]
 
     def delivery(self, number: int) -> Delivery:
         """Return one delivery."""
-        return _to_delivery(self._execute(sa.select(_delivery).where(_delivery.c.id == number)).one())
+        return _to_delivery(*self._fast(_DELIVERY, number=number).fetchone())
 
     def counts(self, mailing: Mailing) -> dict[State, int]:
         """Return how many deliveries are in each state; every state is there."""
@@ -599,8 +639,41 @@ class Ledger:
         with self._guard():
             self._lock = _lock_file(self._lock_path(run))
         self._run = run
+        self._refuse_damaged()
         self.forget_old_slots(now)
         return self.settle_dead_runs(now)
+
+    def _refuse_damaged(self) -> None:
+        """Look through the whole file before the first mail leaves. Raises LedgerError."""
+        found = [str(row[0]) for row in self._execute(sa.text("PRAGMA quick_check(1)"))]
+        if found != ["ok"]:
+            raise LedgerError(
+                f"the ledger {self.path} is damaged: {' '.join(found[0].split())[:200]}",
+                "put back a copy; do not send without it",
+            )
+
+    def mend_times(self, now: float, longest_wait: float) -> bool:
+        """Undo what a clock that was ahead has written; tell whether anything was.
+
+        Slots of the future become the past, with their distances kept, so that limits still hold them;
+        nobody waits longer than `longest_wait` seconds from now.
+        """
+        with self.transaction():
+            latest = self._execute(sa.select(sa.func.max(_slot.c.at))).scalar() or 0.0
+            ahead = latest - now
+            if ahead > _CLOCKS_DIFFER:
+                change = {"at": _slot.c.at - ahead, "ideal": _slot.c.ideal - ahead}
+                self._execute(sa.update(_slot).where(_slot.c.at > now).values(**change))
+            waits = self._execute(
+                sa.update(_delivery)
+                .where(_delivery.c.state == State.DEFERRED.value, _delivery.c.lease.is_(None))
+                .where(_delivery.c.next_attempt_at > now + longest_wait + _CLOCKS_DIFFER)
+                .values(next_attempt_at=now + longest_wait)
+            ).rowcount
+            self._execute(
+                sa.update(_delivery).where(_delivery.c.first_attempt_at > now).values(first_attempt_at=now)
+            )
+        return ahead > _CLOCKS_DIFFER or waits > 0
 
     def end_run(self) -> None:
         """Give the lock back; leases that are left are dead from then on."""
@@ -608,6 +681,11 @@ class Ledger:
             self._lock_path(self._run).unlink(missing_ok=True)
             self._lock.close()
         self._lock = self._run = None
+
+    def _locks(self) -> list[str]:
+        """Return the runs that have, or had, a lock."""
+        start = f"{self.path.name}.run-"
+        return [path.name.removeprefix(start) for path in self.path.parent.glob(f"{glob.escape(start)}*")]
 
     def _lock_path(self, run: str) -> Path:
         return self.path.with_name(f"{self.path.name}.run-{run}")
@@ -666,44 +744,42 @@ class Ledger:
 
         return nth
 
-    def claim(self, number: int, now: float) -> bool:
-        """Lease a delivery that is due; False when somebody else has it, or it is not to be sent any more.
+    def claim(self, number: int, now: float) -> Delivery | None:
+        """Lease a delivery that is due; None when somebody else has it, or it is not to be sent any more.
 
         A suppression that came after the plan is obeyed here.
         """
-        row = self._execute(
-            sa.select(_delivery.c.address, _delivery.c.domain).where(_delivery.c.id == number)
-        ).one()
-        still_open = (
-            _delivery.c.id == number,
-            _delivery.c.lease.is_(None),
-            _delivery.c.state.in_([state.value for state in OPEN_STATES]),
-        )
-        refused = self._execute(
-            sa.select(_suppression.c.reason).where(
-                _suppression.c.value.in_([row.address, f"@{row.domain}"]), _still(now)
-            )
-        ).scalar()
-        if refused is not None:
-            values: dict[str, Any] = {
-                "state": State.SUPPRESSED.value,
-                "reason": refused,
-                "finished_at": now,
-            }
-            self._execute(sa.update(_delivery).where(*still_open).values(**values))
+        one = self.delivery(number)
+        if one.lease is not None or one.state not in OPEN_STATES or one.next_attempt_at > now:
+            return None
+        if self._refused(one, now):
+            return None
+        first = one.first_attempt_at or now
+        self._fast(_LEASE, number=number, run=self._run, first=first)
+        return replace(one, lease=self._run, first_attempt_at=first)
+
+    def _refused(self, one: Delivery, now: float) -> bool:
+        """Close a delivery whose address is suppressed; tell whether it was."""
+        row = self._fast(_SUPPRESSED, address=one.address, at_domain=f"@{one.domain}", now=now).fetchone()
+        if row is None:
             return False
         values = {
-            "lease": self._run,
-            "first_attempt_at": sa.func.coalesce(_delivery.c.first_attempt_at, now),
+            "state": State.SUPPRESSED.value,
+            "reason": row[0],
+            "finished_at": now,
+            "lease": None,
         }
-        due = _delivery.c.next_attempt_at <= now
-        return self._execute(sa.update(_delivery).where(*still_open, due).values(**values)).rowcount == 1
+        self._execute(sa.update(_delivery).where(_delivery.c.id == one.id).values(**values))
+        return True
+
+    def release(self, number: int) -> None:
+        """Give a claim back: nothing of the mail itself has left."""
+        self._fast(_RELEASE, number=number, run=self._run)
 
     def take_slot(self, account: str, domain: str, now: float, ideal: float) -> int:
         """Count a transaction against the limits; return its number."""
-        values = {"account": account, "domain": domain, "at": now, "ideal": ideal}
-        (number,) = self._execute(sa.insert(_slot).values(**values)).inserted_primary_key or (0,)
-        return int(number)
+        cursor = self._fast(_TAKE_SLOT, account=account, domain=domain, at=now, ideal=ideal)
+        return int(cursor.lastrowid or 0)
 
     def release_slot(self, number: int) -> None:
         """Uncount a transaction that never reached RCPT."""
@@ -713,12 +789,13 @@ class Ledger:
         """Drop what no limit can count any more."""
         self._execute(sa.delete(_slot).where(_slot.c.at < now - 2 * _DAY))
 
-    def intend(self, number: int) -> None:
-        """Write down that the body of this mail may leave now."""
-        mine = (_delivery.c.id == number, _delivery.c.lease == self._run)
-        done = self._execute(sa.update(_delivery).where(*mine).values(state=State.SENDING.value))
-        if done.rowcount != 1:
-            raise LedgerError(f"delivery {number} is not ours any more", exit_code=Exit.STOPPED)
+    def intend(self, one: Delivery, now: float) -> bool:
+        """Write down that the body of this mail may leave now; False when the address is suppressed since."""
+        if self._refused(one, now):
+            return False
+        if self._fast(_INTEND, number=one.id, run=self._run).rowcount != 1:
+            raise LedgerError(f"delivery {one.id} is not ours any more", exit_code=Exit.STOPPED)
+        return True
 
     def record(
         self,
@@ -745,26 +822,27 @@ class Ledger:
             "reply": outcome.reply,
             "reason": outcome.reason,
         }
-        self._execute(sa.insert(_attempt).values(**values))
+        self._fast(_ATTEMPT, **values)
         words = f"{outcome.code} {outcome.reply}".strip() if outcome.code else ""
-        change: dict[str, Any] = {
-            "state": state.value if counts or state is not State.PLANNED else _back(),
-            "lease": None,
-            "reply": words,
-            "reason": reason or outcome.reason,
-        }
-        if counts:
-            change["attempts"] = _delivery.c.attempts + 1
-        if next_attempt_at is not None:
-            change["next_attempt_at"] = next_attempt_at
-        if state not in OPEN_STATES:
-            change["finished_at"] = now
-        self._execute(sa.update(_delivery).where(_delivery.c.id == number).values(**change))
+        still_open = state in OPEN_STATES
+        self._fast(
+            _RECORD,
+            number=number,
+            new_state=state.value,
+            charged=int(counts),
+            due=next_attempt_at,
+            ended=None if still_open else now,
+            words=words,
+            why=reason or outcome.reason,
+        )
 
 
-def _back() -> sa.ColumnElement[str]:
-    """Where a delivery goes back to when an attempt does not count."""
-    return sa.case((_delivery.c.attempts > 0, State.DEFERRED.value), else_=State.PLANNED.value)
+def _add_files(connection: sa.Connection) -> None:
+    """Version 2 keeps the files that travel with letters."""
+    _file.create(connection, checkfirst=True)
+
+
+_MIGRATIONS = {2: _add_files}  # version → what makes it out of the one before
 
 
 def _still(now: float) -> sa.ColumnElement[bool]:
@@ -813,24 +891,101 @@ def _contact_to_json(contact: Contact) -> str:
     return json.dumps(asdict(contact), ensure_ascii=False)
 
 
-def _to_delivery(row: Any) -> Delivery:
-    contact = json.loads(row.contact)
-    contact["alternates"] = tuple(contact["alternates"])
+def _to_delivery(
+    number: int,
+    mailing_id: int,
+    version_id: int,
+    key: str,
+    domain: str,
+    contact: str,
+    language: str,
+    content_hash: str,
+    message_id: str,
+    state: str,
+    lease: str | None,
+    attempts: int,
+    first_attempt_at: float | None,
+    next_attempt_at: float,
+    finished_at: float | None,
+    reply: str,
+    reason: str,
+) -> Delivery:
+    """Make a delivery of a row; the columns come in the order of the table."""
+    person = json.loads(contact)
+    person["alternates"] = tuple(person["alternates"])
     return Delivery(
-        row.id,
-        row.version_id,
-        row.address,
-        row.domain,
-        Contact(**contact),
-        row.language,
-        row.content_hash,
-        row.message_id,
-        State(row.state),
-        row.lease,
-        row.attempts,
-        row.first_attempt_at,
-        row.next_attempt_at,
-        row.finished_at,
-        row.reply,
-        row.reason,
+        number,
+        version_id,
+        key,
+        domain,
+        Contact(**person),
+        language,
+        content_hash,
+        message_id,
+        State(state),
+        lease,
+        attempts,
+        first_attempt_at,
+        next_attempt_at,
+        finished_at,
+        reply,
+        reason,
     )
+
+
+class _Statement:
+    """A statement of the sending turn: compiled once by SQLAlchemy, run on the driver's own cursor.
+
+    A turn has some ten of them, and SQLAlchemy takes ten times as long to run one as SQLite does.
+    """
+
+    def __init__(self, statement: sa.ClauseElement) -> None:
+        compiled = statement.compile(dialect=sqlite.dialect(), compile_kwargs={"render_postcompile": True})
+        self.sql, self._fixed = str(compiled), compiled.params
+        self._order: Sequence[str] = compiled.positiontup or ()  # type: ignore[attr-defined]
+
+    def values(self, given: Mapping[str, Any]) -> tuple[Any, ...]:
+        return tuple(given[name] if name in given else self._fixed[name] for name in self._order)
+
+
+def _given(name: str) -> sa.BindParameter[Any]:
+    return sa.bindparam(name, required=False)
+
+
+_this = _delivery.c.id == _given("number")
+_ours = sa.and_(_this, _delivery.c.lease == _given("run"))
+_DELIVERY = _Statement(sa.select(_delivery).where(_this))
+_SUPPRESSED = _Statement(
+    sa.select(_suppression.c.reason).where(
+        sa.or_(_suppression.c.value == _given("address"), _suppression.c.value == _given("at_domain")),
+        sa.or_(_suppression.c.until.is_(None), _suppression.c.until > _given("now")),
+    )
+)
+_LEASE = _Statement(
+    sa.update(_delivery).where(_this).values(lease=_given("run"), first_attempt_at=_given("first"))
+)
+_RELEASE = _Statement(sa.update(_delivery).where(_ours).values(lease=None))
+_INTEND = _Statement(sa.update(_delivery).where(_ours).values(state=State.SENDING.value))
+_TAKE_SLOT = _Statement(
+    sa.insert(_slot).values({name: _given(name) for name in ("account", "domain", "at", "ideal")})
+)
+_ATTEMPT = _Statement(
+    sa.insert(_attempt).values({one.name: _given(one.name) for one in _attempt.c if not one.primary_key})
+)
+_RECORD = _Statement(
+    sa.update(_delivery)
+    .where(_this)
+    .values(
+        # An attempt that does not count leaves it where it was: deferred, if it was tried before.
+        state=sa.case(
+            (sa.and_(_given("charged") == 0, _delivery.c.attempts > 0), State.DEFERRED.value),
+            else_=_given("new_state"),
+        ),
+        lease=None,
+        attempts=_delivery.c.attempts + _given("charged"),
+        next_attempt_at=sa.func.coalesce(_given("due"), _delivery.c.next_attempt_at),
+        finished_at=sa.func.coalesce(_given("ended"), _delivery.c.finished_at),
+        reply=_given("words"),
+        reason=_given("why"),
+    )
+)

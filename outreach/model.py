@@ -159,6 +159,24 @@ class Scope(StrEnum):
     SESSION = "session"
 
 
+class Kind(StrEnum):
+    """What a refusal is about, where the server's code or words say it (verdicts.py)."""
+
+    OTHER = ""
+    GREYLISTED = "greylisted"
+    BUSY = "busy"  # this recipient, for now
+    MAILBOX_FULL = "mailbox-full"
+    BAD_MAILBOX = "bad-mailbox"  # does not exist, or never takes mail again
+    SPAM = "spam"  # the message, or our reputation
+    SIZE = "size"
+    QUOTA = "quota"  # our account's sending limit is used up
+    SLOW_DOWN = "slow-down"  # too much from us for now
+    RELAY = "relay"
+    SENDER = "sender"
+    LOGIN = "login"
+    PROTOCOL = "protocol"  # the server does not take our commands
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The verdict of one attempt. `reply` is the server's words, `reason` ours; never mixed."""
@@ -171,3 +189,4 @@ class Outcome:
     reason: str = ""
     reached_rcpt: bool = False
     lost: bool = False  # the connection is gone, the server said nothing about this mail
+    kind: Kind = Kind.OTHER

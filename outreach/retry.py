@@ -8,20 +8,22 @@ Table: docs/architecture.md, "When a mail fails".
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
-from outreach.model import Outcome, Scope, State, Verdict
+from outreach.model import Kind, Outcome, Scope, State, Verdict
 
-# RFC 3463: bad mailbox, bad system, bad syntax, moved, null MX (RFC 7505), disabled mailbox.
-_DEAD = ("5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1")
-_DEAD_WORDS = re.compile(
-    r"user unknown|unknown (user|recipient)|no such (user|recipient|mailbox)|mailbox not found"
-    r"|(user|recipient|mailbox|account|address) (does not|doesn't) exist|invalid (recipient|mailbox)",
-    re.IGNORECASE,
-)
 _FREE_TRIES = 3  # a connection lost before the dot costs nothing, but not for ever
+
+
+class Run(StrEnum):
+    """What becomes of the run."""
+
+    GO_ON = "go on"
+    PAUSE = "pause"  # the session failed: open the next one a little later
+    SLOW_DOWN = "slow down"  # the server wants less from us: wait as long as a recipient would
+    STOP = "stop"  # the server refuses us, not the recipient
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +34,7 @@ class Decision:
     next_attempt_at: float | None = None
     counts: bool = True  # whether the recipient is charged with this attempt
     suppress: bool = False
-    stop: bool = False  # the whole run stops: the server refuses us, not the recipient
-    trouble: bool = False  # the session failed: open the next one later
+    run: Run = Run.GO_ON
     reason: str = ""
 
 
@@ -55,27 +56,24 @@ def decide(
         case Verdict.SENT, _:
             return Decision(State.SENT)
         case Verdict.UNKNOWN, _:
-            return Decision(State.UNKNOWN, reason=outcome.reason, trouble=True)
+            return Decision(State.UNKNOWN, run=Run.PAUSE, reason=outcome.reason)
         case Verdict.FAILED, Scope.SESSION:
-            return Decision(State.PLANNED, counts=False, stop=True, reason="the server refuses the sender")
+            reason = "the server refuses the sender"
+            return Decision(State.PLANNED, counts=False, run=Run.STOP, reason=reason)
+        case Verdict.DEFERRED, Scope.SESSION if outcome.kind in (Kind.QUOTA, Kind.SLOW_DOWN):
+            return Decision(State.PLANNED, counts=False, run=Run.SLOW_DOWN)
         case Verdict.DEFERRED, Scope.SESSION if not outcome.lost or losses < _FREE_TRIES:
-            return Decision(State.PLANNED, counts=False, trouble=True)
+            return Decision(State.PLANNED, counts=False, run=Run.PAUSE)
         case Verdict.FAILED, _:
-            return Decision(
-                State.FAILED, suppress=is_dead(outcome), reason=outcome.reason or "refused for good"
-            )
-    step = steps[min(attempts, len(steps)) - 1]
+            dead = outcome.scope is Scope.RECIPIENT and outcome.kind is Kind.BAD_MAILBOX
+            return Decision(State.FAILED, suppress=dead, reason=outcome.reason or "refused for good")
     # Jitter upwards only: a greylisting server wants at least its time.
-    when = now + step * random.uniform(1.0, 1.1)
+    when = now + step(attempts, steps) * random.uniform(1.0, 1.1)
     if when > first_attempt_at + give_up:
         return Decision(State.FAILED, reason=f"gave up after {attempts} attempt{'s' if attempts > 1 else ''}")
-    return Decision(State.DEFERRED, when, trouble=outcome.scope is Scope.SESSION)
+    return Decision(State.DEFERRED, when, run=Run.PAUSE if outcome.scope is Scope.SESSION else Run.GO_ON)
 
 
-def is_dead(outcome: Outcome) -> bool:
-    """Tell whether a refusal says that the mailbox does not exist, so that it is never tried again."""
-    if outcome.verdict is not Verdict.FAILED or outcome.scope is not Scope.RECIPIENT:
-        return False
-    if outcome.enhanced:
-        return outcome.enhanced in _DEAD
-    return bool(_DEAD_WORDS.search(outcome.reply))
+def step(attempts: int, steps: Sequence[int]) -> int:
+    """Return how many seconds to wait after that many attempts (1 is the first)."""
+    return steps[min(attempts, len(steps)) - 1]

@@ -35,7 +35,7 @@ def send(plan: Plan, contacts: Sequence[Contact], to: str, orders: Orders, ledge
         raise UsageError(f"{to} is suppressed: {reason}", "a test goes to an address of your own")
     messages = [_message(plan, contact, to, ledger, now) for contact in contacts]
     opened = _open(orders)
-    session, done = Session(opened.extensions), 0
+    session, done = Session(opened.extensions, pipelining=False), 0
     try:
         for data in messages:
             with ledger.transaction():
@@ -120,9 +120,7 @@ def _write(opened: Opened, session: Session) -> bool:
     """Write what the socket takes; tell whether something is left."""
     try:
         while session.outgoing:
-            with memoryview(session.outgoing) as view:
-                count = opened.socket.send(view[:_CHUNK])
-            session.wrote(count)
+            session.wrote(opened.socket.send(session.outgoing[:_CHUNK]))
     except (BlockingIOError, ssl.SSLWantWriteError):
         return True
     except (ssl.SSLWantReadError, OSError):

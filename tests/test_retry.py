@@ -7,9 +7,12 @@ from collections.abc import Sequence
 import pytest
 
 from outreach import retry
-from outreach.model import Outcome, Scope, State, Verdict
-from outreach.retry import Decision
+from outreach.model import Kind, Outcome, Scope, State, Verdict
+from outreach.retry import Decision, Run
+from outreach.verdicts import Stage, judge
 
+GO_ON, PAUSE, SLOW_DOWN, STOP = Run.GO_ON, Run.PAUSE, Run.SLOW_DOWN, Run.STOP
+DEAD = Kind.BAD_MAILBOX
 SENT, DEFERRED, FAILED, UNKNOWN = Verdict.SENT, Verdict.DEFERRED, Verdict.FAILED, Verdict.UNKNOWN
 OURS, THEIRS, LETTER = Scope.SESSION, Scope.RECIPIENT, Scope.MESSAGE
 NOW = 1_337_000_000.0
@@ -29,84 +32,49 @@ def decide(
 
 
 @pytest.mark.parametrize(
-    ("outcome", "losses", "state", "counts", "suppress", "stop", "trouble"),
+    ("outcome", "losses", "state", "counts", "suppress", "run"),
     [
-        # verdict  scope                     losses  state          counts suppress stop  trouble
-        (Outcome(SENT, THEIRS, 250), 0, State.SENT, True, False, False, False),
-        (Outcome(SENT, LETTER, 250), 0, State.SENT, True, False, False, False),
+        # verdict  scope                     losses  state          counts suppress run
+        (Outcome(SENT, THEIRS, 250), 0, State.SENT, True, False, GO_ON),
+        (Outcome(SENT, LETTER, 250), 0, State.SENT, True, False, GO_ON),
         # in doubt: never again by itself
-        (Outcome(UNKNOWN, OURS, reason="lost", lost=True), 0, State.UNKNOWN, True, False, False, True),
-        (Outcome(UNKNOWN, OURS, reason="lost", lost=True), 9, State.UNKNOWN, True, False, False, True),
-        (Outcome(UNKNOWN, LETTER, 354), 0, State.UNKNOWN, True, False, False, True),
+        (Outcome(UNKNOWN, OURS, reason="lost", lost=True), 0, State.UNKNOWN, True, False, PAUSE),
+        (Outcome(UNKNOWN, OURS, reason="lost", lost=True), 9, State.UNKNOWN, True, False, PAUSE),
+        (Outcome(UNKNOWN, LETTER, 354), 0, State.UNKNOWN, True, False, PAUSE),
         # the server refuses us: the run stops, the recipient is not charged
-        (
-            Outcome(FAILED, OURS, 530, "5.7.0", "5.7.0 authenticate"),
-            0,
-            State.PLANNED,
-            False,
-            False,
-            True,
-            False,
-        ),
-        (Outcome(FAILED, OURS, 550, "5.1.1", "5.1.1 sender"), 0, State.PLANNED, False, False, True, False),
+        (Outcome(FAILED, OURS, 530, "5.7.0", "5.7.0 log in"), 0, State.PLANNED, False, False, STOP),
+        (Outcome(FAILED, OURS, 550, "5.1.1", "5.1.1 sender"), 0, State.PLANNED, False, False, STOP),
+        (Outcome(FAILED, OURS, 550, kind=Kind.QUOTA), 0, State.PLANNED, False, False, STOP),
         # the session is in trouble: another one, later, for free
-        (Outcome(DEFERRED, OURS, 421, "4.3.2", "4.3.2 bye"), 0, State.PLANNED, False, False, False, True),
-        (Outcome(DEFERRED, OURS, 421, "4.3.2", "4.3.2 bye"), 9, State.PLANNED, False, False, False, True),
-        (Outcome(DEFERRED, OURS, reason="lost", lost=True), 0, State.PLANNED, False, False, False, True),
-        (Outcome(DEFERRED, OURS, reason="lost", lost=True), 2, State.PLANNED, False, False, False, True),
+        (Outcome(DEFERRED, OURS, 421, "4.3.2", "4.3.2 bye"), 0, State.PLANNED, False, False, PAUSE),
+        (Outcome(DEFERRED, OURS, 421, "4.3.2", "4.3.2 bye"), 9, State.PLANNED, False, False, PAUSE),
+        (Outcome(DEFERRED, OURS, reason="lost", lost=True), 0, State.PLANNED, False, False, PAUSE),
+        (Outcome(DEFERRED, OURS, reason="lost", lost=True), 2, State.PLANNED, False, False, PAUSE),
         # … but a recipient that loses the connection each time waits like any other
-        (Outcome(DEFERRED, OURS, reason="lost", lost=True), 3, State.DEFERRED, True, False, False, True),
-        (Outcome(DEFERRED, OURS, reason="lost", lost=True), 9, State.DEFERRED, True, False, False, True),
+        (Outcome(DEFERRED, OURS, reason="lost", lost=True), 3, State.DEFERRED, True, False, PAUSE),
+        (Outcome(DEFERRED, OURS, reason="lost", lost=True), 9, State.DEFERRED, True, False, PAUSE),
+        # the server wants less from us for now: everybody waits, nobody is charged
+        (Outcome(DEFERRED, OURS, 451, kind=Kind.QUOTA), 0, State.PLANNED, False, False, SLOW_DOWN),
+        (Outcome(DEFERRED, OURS, 421, kind=Kind.SLOW_DOWN), 9, State.PLANNED, False, False, SLOW_DOWN),
         # later
-        (
-            Outcome(DEFERRED, THEIRS, 450, "4.2.0", "4.2.0 greylisted"),
-            0,
-            State.DEFERRED,
-            True,
-            False,
-            False,
-            False,
-        ),
-        (
-            Outcome(DEFERRED, LETTER, 451, "4.3.0", "4.3.0 later"),
-            0,
-            State.DEFERRED,
-            True,
-            False,
-            False,
-            False,
-        ),
-        (
-            Outcome(DEFERRED, THEIRS, 450, "5.1.1", "user unknown"),
-            0,
-            State.DEFERRED,
-            True,
-            False,
-            False,
-            False,
-        ),
+        (Outcome(DEFERRED, THEIRS, 450, "4.2.0", "4.2.0 greylisted"), 0, State.DEFERRED, True, False, GO_ON),
+        (Outcome(DEFERRED, LETTER, 451, "4.3.0", "4.3.0 later"), 0, State.DEFERRED, True, False, GO_ON),
+        (Outcome(DEFERRED, THEIRS, 450, kind=DEAD), 0, State.DEFERRED, True, False, GO_ON),
         # never
-        (Outcome(FAILED, THEIRS, 550, "5.1.1", "5.1.1 unknown"), 0, State.FAILED, True, True, False, False),
-        (Outcome(FAILED, THEIRS, 550, "5.7.1", "5.7.1 policy"), 0, State.FAILED, True, False, False, False),
-        (Outcome(FAILED, THEIRS, 552, "5.2.2", "5.2.2 full"), 0, State.FAILED, True, False, False, False),
-        (Outcome(FAILED, THEIRS, 550, "", "No such user here"), 0, State.FAILED, True, True, False, False),
-        (Outcome(FAILED, THEIRS, 550, "", "go away"), 0, State.FAILED, True, False, False, False),
-        (Outcome(FAILED, LETTER, 554, "5.7.1", "5.7.1 spam"), 0, State.FAILED, True, False, False, False),
-        (Outcome(FAILED, LETTER, 550, "5.1.1", "5.1.1 unknown"), 0, State.FAILED, True, False, False, False),
-        (Outcome(FAILED, LETTER, reason="too big"), 0, State.FAILED, True, False, False, False),
+        (Outcome(FAILED, THEIRS, 550, "5.1.1", kind=DEAD), 0, State.FAILED, True, True, GO_ON),
+        (Outcome(FAILED, THEIRS, 550, "5.7.1", "5.7.1 policy"), 0, State.FAILED, True, False, GO_ON),
+        (Outcome(FAILED, THEIRS, 552, kind=Kind.MAILBOX_FULL), 0, State.FAILED, True, False, GO_ON),
+        (Outcome(FAILED, THEIRS, 550, "", "go away"), 0, State.FAILED, True, False, GO_ON),
+        (Outcome(FAILED, LETTER, 554, kind=Kind.SPAM), 0, State.FAILED, True, False, GO_ON),
+        (Outcome(FAILED, LETTER, 550, kind=DEAD), 0, State.FAILED, True, False, GO_ON),
+        (Outcome(FAILED, LETTER, reason="too big"), 0, State.FAILED, True, False, GO_ON),
     ],
 )
 def test_the_table_of_outcomes(
-    outcome: Outcome, losses: int, state: State, counts: bool, suppress: bool, stop: bool, trouble: bool
+    outcome: Outcome, losses: int, state: State, counts: bool, suppress: bool, run: Run
 ) -> None:
     made = decide(outcome, losses=losses)
-    assert (made.state, made.counts, made.suppress, made.stop, made.trouble) == (
-        state,
-        counts,
-        suppress,
-        stop,
-        trouble,
-    )
+    assert (made.state, made.counts, made.suppress, made.run) == (state, counts, suppress, run)
     assert (made.next_attempt_at is not None) is (state is State.DEFERRED)
 
 
@@ -122,7 +90,7 @@ def test_every_outcome_has_a_decision_and_a_failure_a_reason(
     assert (made.state is State.UNKNOWN) is (verdict is UNKNOWN)
     assert (made.state is State.SENT) is (verdict is SENT)
     assert not (made.suppress and made.state is not State.FAILED)
-    if made.state in (State.FAILED, State.UNKNOWN) or made.stop:
+    if made.state in (State.FAILED, State.UNKNOWN) or made.run is STOP:
         assert made.reason
 
 
@@ -226,14 +194,17 @@ def test_the_reason_is_ours_and_never_the_servers_words(outcome: Outcome, reason
     ],
 )
 def test_a_mailbox_is_dead_only_when_the_server_says_so(enhanced: str, reply: str, dead: bool) -> None:
-    assert retry.is_dead(Outcome(FAILED, THEIRS, 550, enhanced, reply)) is dead
+    code = 450 if enhanced.startswith("4") else 550
+    made = judge(Stage.RCPT, code, reply)
+    assert made.enhanced == enhanced
+    assert decide(made).suppress is dead
 
 
 @pytest.mark.parametrize("verdict", [SENT, DEFERRED, UNKNOWN])
 def test_only_a_refusal_for_good_can_say_that_a_mailbox_is_dead(verdict: Verdict) -> None:
-    assert not retry.is_dead(Outcome(verdict, THEIRS, 550, "5.1.1", "5.1.1 user unknown"))
+    assert not decide(Outcome(verdict, THEIRS, 550, "5.1.1", "5.1.1 user unknown", kind=DEAD)).suppress
 
 
 @pytest.mark.parametrize("scope", [OURS, LETTER])
 def test_only_a_refusal_of_the_recipient_can_say_that_a_mailbox_is_dead(scope: Scope) -> None:
-    assert not retry.is_dead(Outcome(FAILED, scope, 550, "5.1.1", "5.1.1 user unknown"))
+    assert not decide(Outcome(FAILED, scope, 550, "5.1.1", "5.1.1 user unknown", kind=DEAD)).suppress
