@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _SECTIONS = {
     "Start here": ("init", "rehearse", "preview", "send", "report"),
     "Look first": ("contacts", "letters", "plan", "settings"),
-    "While it runs": ("status", "cancel", "suppress"),
+    "While it runs": ("status", "cancel", "resolve", "suppress"),
 }
 _MANY = 5_000  # letters; rendering more takes seconds, so say what goes on
 _EXAMPLES = """\
@@ -674,6 +674,9 @@ def settings(app: App, as_json: bool) -> None:
 @click.option("--add-new", is_flag=True, help="Contacts added to the list since join the mailing.")
 @click.option("--revise", is_flag=True, help="Those who have not got it yet get the letter as it is now.")
 @click.option("--again", is_flag=True, help="Also to those who have this letter by another mailing.")
+@click.option(
+    "--retry-failed", is_flag=True, help="Another try for those that failed, never suppressed ones."
+)
 @click.option("--allow-fallback", is_flag=True, help="Send where a language or a special ask is missing.")
 @click.option("--allow-stale", is_flag=True, help="Send translations whose source changed since.")
 @_json_option
@@ -698,6 +701,7 @@ def send(
     add_new: bool,
     revise: bool,
     again: bool,
+    retry_failed: bool,
     allow_fallback: bool,
     allow_stale: bool,
     as_json: bool,
@@ -720,7 +724,7 @@ def send(
     people, text = _read(app, settings, letter, files)
     with _existing_ledger(settings) as existing:
         made = _plan(app, settings, people, text, existing, name, again or test_to is not None)
-        changes = mailing.compare(made, existing)
+        changes = mailing.compare(made, existing, retry_failed)
         chosen = mailing.chooser(made, changes, only, excepted)
         if test_address is not None:
             server = mailing.check_account([test_address], settings)
@@ -750,7 +754,7 @@ def send(
         count = consent.ask(chosen, limit, joins, existing)
     password = consent.password() if count else None
     with Ledger(settings.ledger, create=True) as ledger:
-        running = mailing.record(made, changes, joins, ledger, time.time(), revise)
+        running = mailing.record(made, changes, joins, ledger, time.time(), revise, chosen)
         selected = [one.id for one in mailing.select(ledger, running, chosen, limit)]
         with app.console.progress() as observe:
             orders = mailing.orders(settings, server, password, wait=wait)
@@ -819,6 +823,45 @@ def cancel(app: App, name: str | None, everybody: bool, addresses: tuple[str, ..
         app.console.say(f"not cancelled: {words}")
     app.console.out(f"{found.name}: {done} cancelled")
     app.console.next_step("outreach status")
+
+
+@cli.command()
+@click.option("--mailing", "name", metavar="MAILING", help="Of this mailing. Default: the newest")
+@click.option("--all", "everybody", is_flag=True, help="All that are in doubt.")
+@click.option("--sent", is_flag=True, help="They arrived.")
+@click.option("--resend", is_flag=True, help="They did not: send them once more.")
+@click.argument("addresses", nargs=-1, metavar="[ADDRESS…]")
+@click.pass_obj
+def resolve(
+    app: App, name: str | None, everybody: bool, sent: bool, resend: bool, addresses: tuple[str, ...]
+) -> int:
+    """Settle letters in doubt: arrived, or to be sent once more.
+
+    \b
+    Example: outreach resolve ann@party.example --sent
+
+    Without --sent or --resend it only shows them. Look for them in the Sent folder of your account first.
+    """
+    from outreach import mailing, screens
+    from outreach.ledger import Ledger
+
+    if sent and resend:
+        raise UsageError("--sent or --resend, not both")
+    if (sent or resend) and everybody == bool(addresses):
+        raise UsageError("settle which ones?", "name addresses, or say --all")
+    with Ledger(app.settings().ledger) as ledger:
+        found = _find_mailing(ledger, name)
+    with Ledger(app.settings().ledger, create=True) as ledger:
+        if not (sent or resend):
+            doubtful = mailing.in_doubt(ledger, found, time.time())
+            screens.in_doubt(app.console, found, doubtful)
+            return Exit.SOME_FAILED if doubtful else Exit.OK
+        done, left = mailing.resolve(ledger, found, addresses, everybody, sent, time.time())
+    for words in left:
+        app.console.say(f"not settled: {words}")
+    app.console.out(f"{found.name}: {done} {'settled: arrived' if sent else 'to be sent once more'}")
+    app.console.next_step("outreach status" if sent else "outreach send")
+    return Exit.OK
 
 
 @cli.group()

@@ -3,13 +3,15 @@
 smtplib does the opening, in a daemon thread, because it blocks; tenacity repeats what may pass (a time-out,
 a 4xx greeting), sleeping on an event so that Ctrl-C wakes it. One AUTH mechanism is chosen, so a wrong
 password is tried once. Certificates are always verified (smtplib itself verifies nothing).
-Failures become ServerError with the next step: 69 unreachable, 77 refused. A deadline holds for a whole
-opening, since smtplib's time-out only holds for one read. Known limits: no proxy, no OAuth.
+Failures become ServerError with the next step: 69 unreachable, 77 refused. One deadline holds for a whole
+opening with all its tries, since smtplib's time-out only holds for one read.
+Known limits: no proxy, no OAuth; looking up the host's name has the time-out of the system.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import queue
 import smtplib
 import socket
@@ -21,10 +23,13 @@ from dataclasses import dataclass
 import tenacity
 
 from outreach.errors import Exit, ServerError
-from outreach.model import Security, Server
+from outreach.model import Kind, Outcome, Security, Server, Verdict
+from outreach.smtp import words_of
+from outreach.verdicts import Stage, judge
 
-_READ_TIMEOUT = 30.0  # seconds for one reply while opening
-_DEADLINE = 90.0  # seconds for a whole opening, all of it
+_CONNECT_SECONDS = 30.0  # for one address of the server
+_DEADLINE_SECONDS = 300.0  # for a whole opening; RFC 5321 §4.5.3.2.1 wants as much for the greeting alone
+_MOST_BYTES = 256 * 1024  # of all replies while opening
 _MECHANISMS = ("PLAIN", "LOGIN", "CRAM-MD5")
 
 
@@ -51,6 +56,8 @@ class Opening:
         self._server, self._user, self._password, self._ehlo_name = server, user, password, ehlo_name
         self._tries = tries
         self._cancel = threading.Event()
+        self._hold: socket.socket | None = None
+        self._late = False
         self._results: queue.SimpleQueue[Opened | ServerError] = queue.SimpleQueue()
         self._wake = wake
         self._smtp: smtplib.SMTP | None = None
@@ -87,53 +94,67 @@ class Opening:
             sleep=tenacity.sleep_using_event(self._cancel),
             stop=tenacity.stop_after_attempt(self._tries) | tenacity.stop_when_event_set(self._cancel),
             wait=tenacity.wait_exponential(multiplier=0.5, max=30),
-            retry=tenacity.retry_if_exception(_may_pass),
+            retry=tenacity.retry_if_exception(lambda error: not self._late and _may_pass(error)),
             reraise=True,
         )
-        try:
-            return retrying(self._try)
-        except (OSError, smtplib.SMTPException) as error:
-            raise _explain(self._server, error) from error
-
-    def _try(self) -> Opened:
-        watchdog = threading.Timer(_DEADLINE, self._abort)
+        watchdog = threading.Timer(_DEADLINE_SECONDS, self._expire)
         watchdog.daemon = True
         watchdog.start()
         try:
-            return self._try_once()
-        except BaseException:
-            self._abort()
-            raise
+            return retrying(self._try)
+        except (OSError, smtplib.SMTPException) as error:
+            raise _explain(self._server, TimeoutError("timed out") if self._late else error) from error
         finally:
             watchdog.cancel()
 
+    def _expire(self) -> None:
+        self._late = True
+        self._abort()
+
     def _abort(self) -> None:
-        smtp = self._smtp
-        if smtp is not None and smtp.sock is not None:
+        """End the connection, whatever the other thread is waiting for."""
+        hold, self._hold = self._hold, None
+        if hold is not None:
             with contextlib.suppress(OSError):
-                smtp.sock.shutdown(socket.SHUT_RDWR)
-            smtp.close()
+                hold.shutdown(socket.SHUT_RDWR)
+            hold.close()
+
+    def _try(self) -> Opened:
+        try:
+            return self._try_once()
+        finally:
+            if self._smtp is not None:
+                self._smtp.close()
+            self._abort()
 
     def _try_once(self) -> Opened:
         server = self._server
         context = tls_context(server)
-        smtp: smtplib.SMTP
+        sock = socket.create_connection((server.host, server.port), _CONNECT_SECONDS)
+        self._hold = sock.dup()  # a handshake takes the socket away from whoever wants to end it
+        sock.settimeout(_DEADLINE_SECONDS)
         if server.security is Security.TLS:
-            smtp = _NamedTLS(server.tls_name, self._ehlo_name, _READ_TIMEOUT, context)
-        else:
-            smtp = smtplib.SMTP(local_hostname=self._ehlo_name, timeout=_READ_TIMEOUT)
-        self._smtp = smtp
+            sock = context.wrap_socket(sock, server_hostname=server.tls_name or server.host)
+        self._smtp = smtp = smtplib.SMTP(local_hostname=self._ehlo_name)
+        smtp.sock = sock
         smtp._host = server.tls_name or server.host  # type: ignore[attr-defined]  # starttls() verifies this name
-        code, words = smtp.connect(server.host, server.port)
+        smtp.file = _BoundedReader(sock)
+        code, words = smtp.getreply()
         if code != 220:
             raise smtplib.SMTPConnectError(code, words)
         smtp.ehlo_or_helo_if_needed()
         if server.security is Security.STARTTLS:
             smtp.starttls(context=context)
+            assert smtp.sock is not None
+            smtp.file = _BoundedReader(smtp.sock)
             smtp.ehlo_or_helo_if_needed()
         if self._user and self._password:
             self._log_in(smtp)
-        return _hand_over(smtp)
+        opened = _hand_over(smtp)
+        hold, self._hold = self._hold, None
+        if hold is not None:
+            hold.close()
+        return opened
 
     def _log_in(self, smtp: smtplib.SMTP) -> None:
         offered = smtp.esmtp_features.get("auth", "").upper().split()
@@ -153,20 +174,19 @@ class Opening:
         smtp.auth(mechanism, method, initial_response_ok=mechanism == "PLAIN")
 
 
-class _NamedTLS(smtplib.SMTP_SSL):
-    """TLS from the start, verified against a name that may differ from the host."""
+class _BoundedReader(io.BufferedReader):
+    """What smtplib reads from. It reads a reply of any number of lines, so somebody else has to count."""
 
-    def __init__(self, tls_name: str, ehlo_name: str, timeout: float, context: ssl.SSLContext) -> None:
-        self._tls_name = tls_name
-        super().__init__(local_hostname=ehlo_name, timeout=timeout, context=context)
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock.makefile("rb", buffering=0))
+        self._left = _MOST_BYTES
 
-    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
-        raw = socket.create_connection((host, port), timeout)
-        try:
-            return self.context.wrap_socket(raw, server_hostname=self._tls_name or host)
-        except BaseException:
-            raw.close()
-            raise
+    def readline(self, size: int | None = -1, /) -> bytes:
+        line = super().readline(size)
+        self._left -= len(line)
+        if self._left < 0:
+            raise OSError("the server's reply never ends")
+        return line
 
 
 def tls_context(server: Server) -> ssl.SSLContext:
@@ -196,45 +216,57 @@ def _hand_over(smtp: smtplib.SMTP) -> Opened:
     return Opened(sock, extensions)
 
 
+def _judge(error: smtplib.SMTPResponseException) -> Outcome:
+    """Judge a refusal while opening by the table that is used for mails as well."""
+    stage = Stage.GREETING
+    if isinstance(error, smtplib.SMTPHeloError):
+        stage = Stage.EHLO
+    elif isinstance(error, smtplib.SMTPAuthenticationError):
+        stage = Stage.AUTH
+    elif not isinstance(error, smtplib.SMTPConnectError):
+        stage = Stage.STARTTLS
+    text = error.smtp_error
+    lines = (text if isinstance(text, bytes) else str(text).encode()).split(b"\n")
+    return judge(stage, error.smtp_code, words_of(lines))
+
+
 def _may_pass(error: BaseException) -> bool:
     """Tell whether trying again in seconds can help."""
-    if isinstance(error, ssl.SSLError):
-        return False
-    if isinstance(error, smtplib.SMTPAuthenticationError):
-        return 400 <= error.smtp_code < 500
-    if isinstance(error, smtplib.SMTPNotSupportedError):
+    if isinstance(error, ssl.SSLError | smtplib.SMTPNotSupportedError):
         return False
     if isinstance(error, smtplib.SMTPResponseException):
-        return 400 <= error.smtp_code < 500
+        outcome = _judge(error)
+        # Whoever says "too many logins" or "slow down" is not asked again within seconds.
+        patient = outcome.kind in (Kind.LOGIN, Kind.QUOTA, Kind.SLOW_DOWN)
+        return outcome.verdict is Verdict.DEFERRED and not patient
     if isinstance(error, socket.gaierror):
         return error.errno == socket.EAI_AGAIN
     return isinstance(error, OSError)  # SMTPServerDisconnected is one as well
-
-
-def _words(error: smtplib.SMTPResponseException) -> str:
-    text = error.smtp_error
-    words = text.decode("utf-8", "backslashreplace") if isinstance(text, bytes) else str(text)
-    return f"{error.smtp_code} {' '.join(words.split())}"[:300]
 
 
 def _explain(server: Server, error: Exception) -> ServerError:
     """Turn a failure into one sentence and the next step."""
     where = str(server)
     match error:
-        case smtplib.SMTPAuthenticationError():
-            return ServerError(
-                f"{where} refuses the login: {_words(error)}",
-                "check OUTREACH_SMTP_USER and the password; many providers want an app password",
-                exit_code=Exit.REFUSED,
-            )
+        case smtplib.SMTPResponseException() if error.smtp_code >= 500:
+            outcome = _judge(error)
+            words = f"{outcome.code} {outcome.reply}"[:300]
+            if isinstance(error, smtplib.SMTPAuthenticationError):
+                return ServerError(
+                    f"{where} refuses the login: {words}",
+                    "check OUTREACH_SMTP_USER and the password; many providers want an app password",
+                    exit_code=Exit.REFUSED,
+                )
+            return ServerError(f"{where} does not let us in: {words}", exit_code=Exit.REFUSED)
+        case smtplib.SMTPResponseException():
+            outcome = _judge(error)
+            words = f"{outcome.code} {outcome.reply}"[:300] if error.smtp_code > 0 else "no SMTP reply"
+            return ServerError(f"{where} does not let us in now: {words}", "try again later")
         case smtplib.SMTPNotSupportedError():
             text = str(error)
             if "STARTTLS" in text:
                 text = "it offers no STARTTLS, so the mails would travel in plain text"
             return ServerError(f"{where}: {text}", "try smtps:// and port 465, or ask the provider")
-        case smtplib.SMTPResponseException():
-            code = Exit.REFUSED if error.smtp_code >= 500 else Exit.UNREACHABLE
-            return ServerError(f"{where} does not let us in: {_words(error)}", exit_code=code)
         case ssl.SSLCertVerificationError():
             return ServerError(
                 f"{where}: the certificate does not verify: {error.verify_message}",

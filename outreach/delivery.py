@@ -17,12 +17,11 @@ import datetime
 import selectors
 import signal
 import socket
-import ssl
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from outreach import address, message, retry, throttle
 from outreach.agenda import Agenda
@@ -31,9 +30,10 @@ from outreach.connection import Opened, Opening
 from outreach.errors import Exit, LedgerError, OutreachError, ServerError, StoppedError
 from outreach.ledger import Delivery, Frozen, Ledger, Mailing
 from outreach.letters import Letter
+from outreach.links import Link
 from outreach.model import OPEN_STATES, Kind, Limit, Outcome, Rendered, Scope, Server, State, Verdict
 from outreach.retry import Run
-from outreach.smtp import Closed, Event, Finished, Phase, Session
+from outreach.smtp import Closed, Event, Finished, Phase
 from outreach.times import lasts, when
 
 _MAILS_PER_SESSION = 100
@@ -44,8 +44,6 @@ _SLOW_OPENING = 5.0  # seconds after which people are told what is waited for
 _JUMP = 30.0  # seconds that the clock may be away from the monotonic one before it counts as set
 _FORESEE_SECONDS = 60.0  # how often the end is worked out anew from the limits
 _FORESEE_MAILS = 20_000  # above this it would hold up the loop
-_CHUNK = 64 * 1024
-_IN_FLIGHT = (Phase.BODY, Phase.DOT)  # the body is leaving, or has left
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,23 +102,23 @@ class _Work:
     data: bytes = b""
 
 
-@dataclass(slots=True, eq=False)
-class _Link:
-    """One connection and what is under way on it."""
+class _Lane(Link):
+    """A connection, and the mails that are under way on it."""
 
-    socket: socket.socket
-    session: Session
-    works: deque[_Work] = field(default_factory=deque)  # told to the session, in its order
-    ready: _Work | None = None  # claimed, to follow
-    mails: int = 0
-    step: int = -1  # of the session, when the deadline was set
-    deadline: float | None = None  # monotonic
-    wants_write: bool = False  # TLS cannot read before it has written
-    mask: int = selectors.EVENT_READ
+    def __init__(self, opened: Opened, pipelining: bool, selector: selectors.BaseSelector) -> None:
+        super().__init__(opened, pipelining, selector)
+        self.works: deque[_Work] = deque()  # told to the session, in its order
+        self.ready: _Work | None = None  # claimed, to follow
+        self.mails = 0
 
     @property
     def busy(self) -> bool:
         return bool(self.works) or self.ready is not None
+
+    @property
+    def in_flight(self) -> bool:
+        """Tell whether a body is leaving, or has left."""
+        return self.session.phase in (Phase.BODY, Phase.DOT)
 
 
 def run(
@@ -162,7 +160,7 @@ class _Loop:
         self.letters: dict[int, Letter] = {}
         self.today = datetime.date.fromisoformat(mailing.today)
         self.queue = Agenda()
-        self.links: list[_Link] = []
+        self.lanes: list[_Lane] = []
         self.opening: Opening | None = None
         self.opening_since = 0.0  # monotonic; 0 once people were told
         self.connections = orders.connections
@@ -225,7 +223,7 @@ class _Loop:
         return self.stop_error is not None or self.interrupts > 0
 
     def _finished(self) -> bool:
-        if any(link.busy for link in self.links):
+        if any(lane.busy for lane in self.lanes):
             return False
         if self.stopping:
             return True
@@ -253,30 +251,30 @@ class _Loop:
         arrived = self._listen()
         arrived += self._overdue()
         self._take_opening()
-        permitted: _Link | None = None
-        claimed: tuple[_Link, _Work] | None = None
+        permitted: _Lane | None = None
+        claimed: tuple[_Lane, _Work] | None = None
         if arrived or self._has_to_decide():
             with self.ledger.transaction():
-                for link, event in arrived:
+                for lane, event in arrived:
                     if isinstance(event, Finished):
-                        self._settle(link.works.popleft(), event.outcome)
-                    elif isinstance(event, Closed) and link.ready:
-                        self._give_back(link)
+                        self._settle(lane.works.popleft(), event.outcome)
+                    elif isinstance(event, Closed) and lane.ready:
+                        self._give_back(lane)
                 if self.stopping:
                     self._stand_down()
                 else:
                     permitted = self._permit()
                     claimed = self._claim()
         # Only now, with everything committed, may bytes leave.
-        for link in list(self.links):
-            if link.session.phase is Phase.CLOSED:
-                self._drop(link)
+        for lane in list(self.lanes):
+            if lane.session.phase is Phase.CLOSED:
+                self._drop(lane)
         if permitted:
             permitted.session.permit()
-        for link in self.links:
-            self._retire(link)
-            self._follow(link)
-            self._write(link)
+        for lane in self.lanes:
+            self._retire(lane)
+            self._follow(lane)
+            lane.write()
         if claimed:
             self._build(*claimed)
         self._open_more()
@@ -284,8 +282,8 @@ class _Loop:
 
     def _has_to_decide(self) -> bool:
         if self.stopping:
-            return any(link.busy and link.session.phase not in _IN_FLIGHT for link in self.links)
-        intent = any(link.session.phase is Phase.INTENT for link in self.links)
+            return any(lane.busy and not lane.in_flight for lane in self.lanes)
+        intent = any(lane.session.phase is Phase.INTENT for lane in self.lanes)
         return intent or (self._is_due(self.clock()) and self._roomiest() is not None)
 
     def _patience(self) -> float:
@@ -294,9 +292,9 @@ class _Loop:
             return 0.0
         now, tick = self.clock(), time.monotonic()
         until = [1.0]
-        until += [link.deadline - tick for link in self.links if link.deadline is not None]
+        until += [lane.deadline - tick for lane in self.lanes if lane.deadline is not None]
         if not self.stopping and self.opening is None and (due := self._next_at()) is not None:
-            until += [due - now] if self._roomiest() or not self.links else []
+            until += [due - now] if self._roomiest() or not self.lanes else []
         return max(min(until), 0.0)
 
     # Outcomes ----------------------------------------------------------------------------------
@@ -386,7 +384,7 @@ class _Loop:
 
     def _others(self) -> int:
         """Return how many sessions live beside one that the server has just closed."""
-        return sum(link.session.phase is not Phase.CLOSED for link in self.links)
+        return sum(lane.session.phase is not Phase.CLOSED for lane in self.lanes)
 
     def _stop(self, error: OutreachError) -> None:
         self.stop_error = self.stop_error or error
@@ -449,23 +447,23 @@ class _Loop:
         self.account_free_at = throttle.earliest(self.orders.rate, history)
         return self.account_free_at
 
-    def _roomiest(self) -> _Link | None:
-        """Return the link that a due mail is given to: an idle one, else one with room behind its mail."""
+    def _roomiest(self) -> _Lane | None:
+        """Return the lane that a due mail is given to: an idle one, else one with room behind its mail."""
         found = None
-        for link in self.links:
-            if link.ready or link.mails >= _MAILS_PER_SESSION:
+        for lane in self.lanes:
+            if lane.ready or lane.mails >= _MAILS_PER_SESSION:
                 continue
-            if not link.works and link.session.phase is Phase.READY:
-                return link
-            if link.session.pipelining and link.session.busy:
-                found = found or link
+            if not lane.works and lane.session.phase is Phase.READY:
+                return lane
+            if lane.session.pipelining and lane.session.busy:
+                found = found or lane
         return found
 
-    def _claim(self) -> tuple[_Link, _Work] | None:
-        """Claim the next mail that may leave, if a link has room. Runs inside the turn's transaction."""
+    def _claim(self) -> tuple[_Lane, _Work] | None:
+        """Claim the next mail that may leave, if a lane has room. Runs inside the turn's transaction."""
         now = self.clock()
-        link = self._roomiest()
-        if link is None or self.resume_at > now or self._account_free() > now:
+        lane = self._roomiest()
+        if lane is None or self.resume_at > now or self._account_free() > now:
             return None
         while (number := self.queue.pop(now, self._domain_free)) is not None:
             one = self.ledger.claim(number, now)
@@ -478,9 +476,9 @@ class _Loop:
                 ideal = throttle.ideal(self.orders.rate, history, now)
             slot = self.ledger.take_slot(self.orders.account, one.domain, now, ideal)
             self._account_free()
-            link.ready = _Work(one, slot, now)
-            link.mails += 1
-            return link, link.ready
+            lane.ready = _Work(one, slot, now)
+            lane.mails += 1
+            return lane, lane.ready
         return None
 
     def _domain_free(self, domain: str) -> float:
@@ -488,13 +486,13 @@ class _Loop:
             return 0.0
         return throttle.earliest(self.orders.rate_per_domain, self.ledger.history(domain=domain))
 
-    def _build(self, link: _Link, work: _Work) -> None:
+    def _build(self, lane: _Lane, work: _Work) -> None:
         """Build the message of a claimed delivery, and begin it if the session takes it now."""
         one = work.delivery
         refusal: Outcome | None = None
         try:
             work.data = self._message(one)
-            refusal = link.session.refusal(work.data, address.needs_smtputf8(one.contact.email))
+            refusal = lane.session.refusal(work.data, address.needs_smtputf8(one.contact.email))
         except message.MessageError as error:
             refusal = Outcome(Verdict.FAILED, Scope.RECIPIENT, reason=str(error))
         except LedgerError:
@@ -504,61 +502,61 @@ class _Loop:
             return
         if refusal:
             with self.ledger.transaction():
-                link.ready = None
+                lane.ready = None
                 self._settle(work, refusal)
             return
-        self._follow(link)
-        self._write(link)
+        self._follow(lane)
+        lane.write()
 
-    def _follow(self, link: _Link) -> None:
+    def _follow(self, lane: _Lane) -> None:
         """Tell the session of the mail that is claimed for it, once it takes it."""
-        work = link.ready
-        if work is None or not work.data or not link.session.takes or self.stopping:
+        work = lane.ready
+        if work is None or not work.data or not lane.session.takes or self.stopping:
             return
-        link.ready = None
-        link.works.append(work)
+        lane.ready = None
+        lane.works.append(work)
         mail = work.delivery.contact.email
         sender = address.wire(self._version(work.delivery).sender.address)
-        link.session.begin(sender, address.wire(mail), work.data, address.needs_smtputf8(mail))
+        lane.session.begin(sender, address.wire(mail), work.data, address.needs_smtputf8(mail))
 
-    def _permit(self) -> _Link | None:
+    def _permit(self) -> _Lane | None:
         """Write down the intent for one mail whose body the server waits for; the longest waiting first.
 
         An address that was refused since the claim gets none: a DATA cannot be taken back, so the socket is
         dropped. Runs inside the turn's transaction.
         """
-        for link in self.links:
-            if link.session.phase is not Phase.INTENT:
+        for lane in self.lanes:
+            if lane.session.phase is not Phase.INTENT:
                 continue
-            self.links.remove(link)
-            self.links.append(link)
-            if self.ledger.intend(link.works[0].delivery, self.clock()):
-                return link
-            link.works.popleft()
-            self._withdraw(link)
+            self.lanes.remove(lane)
+            self.lanes.append(lane)
+            if self.ledger.intend(lane.works[0].delivery, self.clock()):
+                return lane
+            lane.works.popleft()
+            self._withdraw(lane)
             self.progress.counts = self.ledger.counts(self.mailing)
             return None
         return None
 
     def _stand_down(self) -> None:
-        """Take back what is under way on the links whose body has not begun to leave."""
-        for link in self.links:
-            if link.busy and link.session.phase not in _IN_FLIGHT:
-                self._withdraw(link)
+        """Take back what is under way on the lanes whose body has not begun to leave."""
+        for lane in self.lanes:
+            if lane.busy and not lane.in_flight:
+                self._withdraw(lane)
 
-    def _withdraw(self, link: _Link) -> None:
-        """Give back everything that a link has, and leave its session."""
-        named = link.session.phase not in (Phase.READY, Phase.MAIL)
-        while link.works:
-            self._put_back(link.works.popleft(), named)
-        self._give_back(link)
-        link.session.abandon()
+    def _withdraw(self, lane: _Lane) -> None:
+        """Give back everything that a lane has, and leave its session."""
+        named = lane.session.phase not in (Phase.READY, Phase.MAIL)
+        while lane.works:
+            self._put_back(lane.works.popleft(), named)
+        self._give_back(lane)
+        lane.session.abandon()
 
-    def _give_back(self, link: _Link) -> None:
-        """Give back the mail that is claimed for a link and was not begun."""
-        if link.ready:
-            self._put_back(link.ready, named=False)
-            link.ready = None
+    def _give_back(self, lane: _Lane) -> None:
+        """Give back the mail that is claimed for a lane and was not begun."""
+        if lane.ready:
+            self._put_back(lane.ready, named=False)
+            lane.ready = None
 
     def _put_back(self, work: _Work, named: bool) -> None:
         """Release a claim; it keeps counting against the limits if the server was told the recipient."""
@@ -600,9 +598,9 @@ class _Loop:
 
     def _open_more(self) -> None:
         """Open a session when a due mail finds none free."""
-        if self.opening or self.stopping or len(self.links) >= self.connections:
+        if self.opening or self.stopping or len(self.lanes) >= self.connections:
             return
-        if self._roomiest() or any(link.session.phase is Phase.RESET for link in self.links):
+        if self._roomiest() or any(lane.session.phase is Phase.RESET for lane in self.lanes):
             return
         now = self.clock()
         if self._is_due(now) and self._account_free() <= now:
@@ -622,12 +620,10 @@ class _Loop:
             return
         self.opening = None
         if isinstance(result, Opened):
-            link = _Link(result.socket, Session(result.extensions, self.pipelining))
-            self.links.append(link)
+            self.lanes.append(_Lane(result, self.pipelining, self.selector))
             self.opened += 1
-            self.selector.register(link.socket, link.mask, link)
-        elif self.links:
-            self.connections = len(self.links)  # the server allows no more at once
+        elif self.lanes:
+            self.connections = len(self.lanes)  # the server allows no more at once
         elif not self.opened or result.exit_code == Exit.REFUSED:
             self._stop(result)
         else:
@@ -638,110 +634,65 @@ class _Loop:
         with contextlib.suppress(BlockingIOError, OSError):
             self.wake_writer.send(b"\0")
 
-    def _listen(self) -> list[tuple[_Link, Event]]:
+    def _listen(self) -> list[tuple[_Lane, Event]]:
         """Wait until something can happen; return what the sessions make of it."""
-        events: list[tuple[_Link, Event]] = []
+        events: list[tuple[_Lane, Event]] = []
         for key, _ in self.selector.select(self._patience()):
-            if key.fileobj is self.wake_reader:
+            if isinstance(key.data, _Lane):
+                events += [(key.data, event) for event in key.data.read()]
+                self._check_step(key.data)
+            else:
                 with contextlib.suppress(BlockingIOError):
                     self.wake_reader.recv(4096)
-            else:
-                events += [(key.data, event) for event in self._read(key.data)]
         return events
 
-    def _read(self, link: _Link) -> list[Event]:
-        """Read until the socket has no more. What TLS wants to write first, it gets to."""
-        events: list[Event] = []
-        link.wants_write = False
-        while link.session.phase is not Phase.CLOSED:
-            try:
-                data = link.socket.recv(_CHUNK)
-            except ssl.SSLWantWriteError:
-                link.wants_write = True
-                break
-            except (BlockingIOError, ssl.SSLWantReadError):
-                break
-            except OSError as error:
-                events += link.session.lost(f"the connection broke: {error.strerror or error}")
-                break
-            if not data:
-                events += link.session.lost("the server closed the connection")
-                break
-            events += link.session.receive(data)
-        if link.session.out_of_step and self.pipelining:
+    def _check_step(self, lane: _Lane) -> None:
+        """Send commands one by one for the rest of the run, once a server's answers did not fit."""
+        if lane.session.out_of_step and self.pipelining:
             self.pipelining = False
-            for other in self.links:
+            for other in self.lanes:
                 other.session.pipelining = False
             note = "the server announces PIPELINING and does not keep to it; going on without"
             self.observe(self.progress, note)
-        return events
 
-    def _write(self, link: _Link) -> None:
-        session, blocked = link.session, False
-        try:
-            while outgoing := session.outgoing:
-                session.wrote(link.socket.send(outgoing[:_CHUNK]))
-        except (BlockingIOError, ssl.SSLWantWriteError):
-            blocked = True
-        except ssl.SSLWantReadError:
-            pass  # TLS has to read first; every turn tries again
-        except OSError:
-            pass  # reading will find the end of the connection, and what the server said before it
-        mask = selectors.EVENT_READ | (selectors.EVENT_WRITE if blocked or link.wants_write else 0)
-        if link.socket.fileno() >= 0 and mask != link.mask:
-            link.mask = mask
-            self.selector.modify(link.socket, mask, link)
-        patience = session.patience
-        if patience is None:
-            link.deadline = None
-        elif link.deadline is None or link.step != session.step:
-            link.deadline = time.monotonic() + patience
-        link.step = session.step
-
-    def _overdue(self) -> list[tuple[_Link, Event]]:
+    def _overdue(self) -> list[tuple[_Lane, Event]]:
+        """Return what happens to sessions whose time is over."""
         tick = time.monotonic()
-        found: list[tuple[_Link, Event]] = []
-        for link in self.links:
-            if link.deadline is not None and link.deadline <= tick:
-                reason = f"the server was silent for {link.session.patience or 0:.0f} s"
-            elif self.interrupts > 1 or (self.interrupts and tick > self.grace_until):
-                reason = "the run was interrupted"
-            else:
-                continue
-            if link.session.phase is not Phase.CLOSED and (link.busy or link.deadline is not None):
-                found += [(link, event) for event in link.session.lost(reason)]
+        leave = self.interrupts > 1 or (self.interrupts > 0 and tick > self.grace_until)
+        found: list[tuple[_Lane, Event]] = []
+        for lane in self.lanes:
+            lost = lane.session.lost("the run was interrupted") if leave and lane.busy else lane.overdue(tick)
+            found += [(lane, event) for event in lost]
+            self._check_step(lane)
         return found
 
-    def _retire(self, link: _Link) -> None:
+    def _retire(self, lane: _Lane) -> None:
         """Close a session that has done its share, or that would idle for long."""
-        if link.session.phase is not Phase.READY or link.busy:
+        if lane.session.phase is not Phase.READY or lane.busy:
             return
         due = self._next_at()
         idle = due is None or due > self.clock() + _IDLE_SECONDS
-        if idle or link.mails >= _MAILS_PER_SESSION:
-            link.session.quit()
+        if idle or lane.mails >= _MAILS_PER_SESSION:
+            lane.session.quit()
 
-    def _drop(self, link: _Link) -> None:
-        if link in self.links:
-            self.links.remove(link)
-            self.selector.unregister(link.socket)
-            link.socket.close()
+    def _drop(self, lane: _Lane) -> None:
+        if lane in self.lanes:
+            self.lanes.remove(lane)
+            lane.close()
 
     def _say_goodbye(self) -> None:
-        for link in self.links:
-            link.session.quit()
-            self._write(link)
         until = time.monotonic() + 2.0
-        while self.links and time.monotonic() < until:
+        while self.lanes and time.monotonic() < until:
+            for lane in self.lanes:
+                lane.session.quit()  # as soon as it is ready: a refused mail may still be reset
+                lane.write()
             for key, _ in self.selector.select(0.2):
-                if isinstance(key.data, _Link) and any(
-                    isinstance(event, Closed) for event in self._read(key.data)
-                ):
+                if isinstance(key.data, _Lane) and Closed() in key.data.read():
                     self._drop(key.data)
 
     def own_up(self, error: LedgerError) -> None:
         """Say in an error how many mails were on their way when the ledger failed."""
-        if count := sum(link.session.phase in _IN_FLIGHT for link in self.links):
+        if count := sum(lane.in_flight for lane in self.lanes):
             many = "1 mail was" if count == 1 else f"{count} mails were"
             error.hint += f"; {many} being handed over, and will count as in doubt"
 
@@ -749,8 +700,8 @@ class _Loop:
         """Let go of everything. A session cut here is settled by the next run."""
         if self.opening:
             self.opening.cancel()
-        for link in list(self.links):
-            self._drop(link)
+        for lane in list(self.lanes):
+            self._drop(lane)
         self.selector.close()
         self.wake_reader.close()
         self.wake_writer.close()
@@ -770,9 +721,9 @@ class _Loop:
         self.foreseen_at = -_FORESEE_SECONDS
         self.resume_at = min(self.resume_at, wall)
         with self.ledger.transaction():
-            for link in self.links:
-                if link.session.phase not in _IN_FLIGHT:
-                    self._withdraw(link)
+            for lane in self.lanes:
+                if not lane.in_flight:
+                    self._withdraw(lane)
         if moved < 0:
             self.ledger.mend_times(wall, self.orders.retry[-1] * 1.1)
         self.queue = Agenda()
@@ -821,7 +772,7 @@ class _Loop:
         now, progress = self.clock(), self.progress
         next_at = self._next_at()
         progress.next_at = next_at if next_at is not None and next_at > now else None
-        left = len(self.queue) + sum(link.session.busy for link in self.links)
+        left = len(self.queue) + sum(lane.session.busy for lane in self.lanes)
         if tick >= self.foreseen_at + _FORESEE_SECONDS:
             self.foreseen_at, self.limits_end = tick, self._limits_end(now)
         gap = (now - progress.started_at) / progress.done if progress.done >= 3 else 0.0

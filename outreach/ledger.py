@@ -531,6 +531,34 @@ class Ledger:
             for one in addresses
         )
 
+    def settle(self, mailing: Mailing, addresses: Iterable[str], arrived: bool) -> int:
+        """Settle deliveries in doubt by somebody's word: accepted, or to be sent once more. Count them."""
+        if arrived:
+            values: dict[str, Any] = {
+                "state": State.SENT.value,
+                "reason": "was in doubt; settled by hand: it arrived",
+            }
+        else:
+            values = _anew("was in doubt; sent again by hand")
+        return self._change(mailing, addresses, State.UNKNOWN, values)
+
+    def reopen(self, mailing: Mailing, addresses: Iterable[str]) -> int:
+        """Give failed deliveries another try; count them."""
+        return self._change(mailing, addresses, State.FAILED, _anew("failed before; tried again by hand"))
+
+    def _change(
+        self, mailing: Mailing, addresses: Iterable[str], state: State, values: Mapping[str, Any]
+    ) -> int:
+        change = sa.update(_delivery).where(
+            _delivery.c.mailing_id == mailing.id,
+            _delivery.c.state == state.value,
+            _delivery.c.lease.is_(None),
+        )
+        return sum(
+            self._execute(change.where(_delivery.c.address == one).values(**values)).rowcount
+            for one in addresses
+        )
+
     def add_excluded(self, mailing: Mailing, excluded: Iterable[tuple[str, str]], now: float) -> None:
         """Record who gets no letter and why, each (email, reason) once."""
         rows = [
@@ -835,6 +863,18 @@ class Ledger:
             words=words,
             why=reason or outcome.reason,
         )
+
+
+def _anew(reason: str) -> dict[str, Any]:
+    """Return what makes a delivery planned again, as if never tried; its attempts stay on record."""
+    return {
+        "state": State.PLANNED.value,
+        "attempts": 0,
+        "first_attempt_at": None,
+        "next_attempt_at": 0.0,
+        "finished_at": None,
+        "reason": reason,
+    }
 
 
 def _add_files(connection: sa.Connection) -> None:

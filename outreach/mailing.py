@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from outreach import address, delivery, message
@@ -44,10 +44,14 @@ class Changes:
     changed: list[Delivery] = field(default_factory=list)  # not yet sent, would be another letter now
     vanished: list[Delivery] = field(default_factory=list)  # not yet sent, no longer in the list
     open: list[Delivery] = field(default_factory=list)
+    failed: list[Delivery] = field(default_factory=list)  # among the open ones: to be tried again
 
 
-def compare(plan: Plan, ledger: Ledger | None) -> Changes:
-    """Compare a plan with the mailing of the same name."""
+def compare(plan: Plan, ledger: Ledger | None, retry_failed: bool = False) -> Changes:
+    """Compare a plan with the mailing of the same name.
+
+    With `retry_failed`, what has failed counts as open, for whoever is in the list and not suppressed.
+    """
     mailing = ledger.mailing(plan.name) if ledger else None
     if ledger is None or mailing is None:
         return Changes(None, new=list(plan.items))
@@ -57,7 +61,9 @@ def compare(plan: Plan, ledger: Ledger | None) -> Changes:
     hashes = {address.key(item.contact.email): item for item in plan.items}
     changes.new = [item for key, item in hashes.items() if key not in known]
     for key, one in known.items():
-        if one.state not in OPEN_STATES:
+        if one.state is State.FAILED and retry_failed and key in hashes:
+            changes.failed.append(one)
+        elif one.state not in OPEN_STATES:
             continue
         changes.open.append(one)
         if key not in listed:
@@ -206,6 +212,8 @@ def question(
     count = len(people)
     if changes.mailing is not None:
         begin = f"Continue {plan.name}: {_many(count, 'letter')} still to send"
+        if again := [one for one in changes.failed if chosen(one.contact)]:
+            begin += f", {len(again)} of them failed before"
         if revise and changes.changed:
             begin += f"; {_many(len(changes.changed), 'unsent letter')} of the mailing in a new version;"
     else:
@@ -233,10 +241,17 @@ def _many(count: int, word: str) -> str:
 
 
 def record(
-    plan: Plan, changes: Changes, add_new: bool, ledger: Ledger, now: float, revise: bool = False
+    plan: Plan,
+    changes: Changes,
+    add_new: bool,
+    ledger: Ledger,
+    now: float,
+    revise: bool = False,
+    chosen: Callable[[Contact], bool] = lambda contact: True,
 ) -> Mailing:
     """Write the plan down: mailing, frozen version, deliveries, and who gets none and why.
 
+    Of the failed ones that are to be tried again, those that are chosen.
     Raises StoppedError when another process wrote something down since the plan was made.
     """
     with ledger.transaction():
@@ -244,6 +259,7 @@ def record(
         mailing = changes.mailing or ledger.create_mailing(
             plan.name, plan.letter.name, plan.today.isoformat(), now
         )
+        ledger.reopen(mailing, [one.address for one in changes.failed if chosen(one.contact)])
         new = changes.new if add_new or changes.mailing is None else []
         again = revised(plan, changes) if revise else []
         if new or again:
@@ -296,12 +312,7 @@ def cancel(
     ledger.settle_dead_runs(now)
     with ledger.transaction():
         deliveries = {one.address: one for one in ledger.deliveries(mailing)}
-        keys = list(deliveries) if everybody else [plans.suppression_value(mail) for mail in mails]
-        for mail, key in zip(mails, keys, strict=False):
-            if key not in deliveries:
-                near = difflib.get_close_matches(key, deliveries, 1)
-                hint = f"did you mean {deliveries[near[0]].contact.email}?" if near else "outreach report"
-                raise UsageError(f"{mail} is not in the mailing {mailing.name}", hint)
+        keys = list(deliveries) if everybody else _keys(mails, deliveries, mailing)
         done = ledger.cancel(mailing, None if everybody else keys, now)
         left = {one.address: one for one in ledger.deliveries(mailing)}
         open_still = (*OPEN_STATES, State.SENDING)
@@ -311,6 +322,51 @@ def cancel(
             if left[key].state is not State.CANCELLED and (not everybody or left[key].state in open_still)
         ]
     return done, said
+
+
+def _keys(mails: Sequence[str], deliveries: Mapping[str, Delivery], mailing: Mailing) -> list[str]:
+    """Return the address keys of what somebody typed. Raises UsageError for one not in the mailing."""
+    keys = [plans.suppression_value(mail) for mail in mails]
+    for mail, key in zip(mails, keys, strict=True):
+        if key not in deliveries:
+            near = difflib.get_close_matches(key, deliveries, 1)
+            hint = f"did you mean {deliveries[near[0]].contact.email}?" if near else "outreach report"
+            raise UsageError(f"{mail} is not in the mailing {mailing.name}", hint)
+    return keys
+
+
+def in_doubt(ledger: Ledger, mailing: Mailing, now: float) -> list[Delivery]:
+    """Return the deliveries of a mailing that may have arrived, and are not sent again by themselves."""
+    ledger.settle_dead_runs(now)
+    return ledger.deliveries(mailing, (State.UNKNOWN,))
+
+
+def resolve(
+    ledger: Ledger, mailing: Mailing, mails: Sequence[str], everybody: bool, arrived: bool, now: float
+) -> tuple[int, list[str]]:
+    """Settle deliveries in doubt by the user's word; return how many, and what is not settled, in words.
+
+    They arrived, or they are to be sent once more; never to a suppressed address. Raises UsageError for an
+    address that this mailing does not have; then nothing is settled.
+    """
+    ledger.settle_dead_runs(now)
+    with ledger.transaction():
+        deliveries = {one.address: one for one in ledger.deliveries(mailing)}
+        doubtful = [key for key, one in deliveries.items() if one.state is State.UNKNOWN]
+        keys = doubtful if everybody else _keys(mails, deliveries, mailing)
+        said = [
+            f"{deliveries[key].contact.email}: is not in doubt, but {deliveries[key].state}"
+            for key in keys
+            if deliveries[key].state is not State.UNKNOWN
+        ]
+        keys = [key for key in keys if deliveries[key].state is State.UNKNOWN]
+        if not arrived:
+            refused = ledger.suppressions(now)
+            for key in list(keys):
+                if reason := refused.get(key) or refused.get(f"@{deliveries[key].domain}"):
+                    said.append(f"{deliveries[key].contact.email}: is suppressed: {reason}")
+                    keys.remove(key)
+        return ledger.settle(mailing, keys, arrived), said
 
 
 def _refuse_overtaken(plan: Plan, changes: Changes, ledger: Ledger) -> None:

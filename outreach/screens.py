@@ -16,6 +16,7 @@ from outreach.times import when
 
 if TYPE_CHECKING:
     from outreach.delivery import Result
+    from outreach.ledger import Delivery, Mailing
 
 
 def plan(console: Console, document: dict[str, Any], settings: Settings) -> None:
@@ -80,12 +81,23 @@ def end(console: Console, document: dict[str, Any], result: Result) -> None:
     if result.in_doubt:
         console.out(
             f"{result.in_doubt} in doubt: the connection was lost after the mail was handed over; "
-            "they are not sent again by themselves"
+            "they are not sent again by themselves (outreach resolve)"
         )
     if result.interrupted:
         console.out("Stopped by you. The same command continues where it stands.")
     left = counts["planned"] + counts["deferred"]
     console.next_step("the same command continues" if left else "outreach report -o report.csv")
+
+
+def in_doubt(console: Console, mailing: Mailing, doubtful: list[Delivery]) -> None:
+    """Show what may have arrived, with what it can be found by, and how it is settled."""
+    if not doubtful:
+        console.out(f"{mailing.name}: nothing is in doubt")
+        return
+    console.out(f"{mailing.name}: {len(doubtful)} may have arrived; they are not sent again by themselves")
+    rows = [(one.contact.email, when(one.finished_at or 0.0), one.message_id) for one in doubtful]
+    console.table(("in doubt", "since", "Message-ID"), rows)
+    console.next_step("look in your Sent folder; outreach resolve ADDRESS --sent, or --resend")
 
 
 def status(console: Console, document: dict[str, Any]) -> None:

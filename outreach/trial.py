@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime
 import selectors
-import ssl
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,12 +18,12 @@ from outreach.connection import Opened, Opening
 from outreach.delivery import Orders
 from outreach.errors import Exit, OutreachError, ServerError, StoppedError, UsageError
 from outreach.ledger import Ledger
-from outreach.model import Contact, Outcome, Verdict
+from outreach.links import Link
+from outreach.model import Contact, Outcome, Scope, Verdict
 from outreach.plan import Plan
-from outreach.smtp import BodyWanted, Closed, Event, Finished, Session
+from outreach.smtp import BodyWanted, Finished, Phase
 
 MOST = 12  # letters of one test
-_CHUNK = 64 * 1024
 
 
 def send(plan: Plan, contacts: Sequence[Contact], to: str, orders: Orders, ledger: Ledger) -> int:
@@ -34,15 +33,16 @@ def send(plan: Plan, contacts: Sequence[Contact], to: str, orders: Orders, ledge
     if reason := refused.get(address.key(to)) or refused.get(f"@{address.domain(to)}"):
         raise UsageError(f"{to} is suppressed: {reason}", "a test goes to an address of your own")
     messages = [_message(plan, contact, to, ledger, now) for contact in contacts]
-    opened = _open(orders)
-    session, done = Session(opened.extensions, pipelining=False), 0
+    selector = selectors.DefaultSelector()
+    link = Link(_open(orders), False, selector)
+    done = 0
     try:
         for data in messages:
             with ledger.transaction():
                 _refuse_full(orders, ledger)
                 domain = address.domain(to)
                 slot = ledger.take_slot(orders.account, domain, time.time(), time.time())
-            outcome = _deliver(opened, session, address.wire(plan.sender.address), to, data)
+            outcome = _deliver(link, selector, address.wire(plan.sender.address), to, data)
             if not outcome.reached_rcpt:
                 ledger.release_slot(slot)
             if outcome.verdict is not Verdict.SENT:
@@ -54,9 +54,10 @@ def send(plan: Plan, contacts: Sequence[Contact], to: str, orders: Orders, ledge
                 )
             done += 1
     finally:
-        session.quit()
-        _write(opened, session)
-        opened.socket.close()
+        link.session.quit()
+        link.write()
+        link.close()
+        selector.close()
     return done
 
 
@@ -97,48 +98,22 @@ def _open(orders: Orders) -> Opened:
     return result
 
 
-def _deliver(opened: Opened, session: Session, sender: str, to: str, data: bytes) -> Outcome:
+def _deliver(link: Link, selector: selectors.BaseSelector, sender: str, to: str, data: bytes) -> Outcome:
     """Take one message through the session."""
-    smtputf8 = address.needs_smtputf8(to)
+    session, smtputf8 = link.session, address.needs_smtputf8(to)
     if refusal := session.refusal(data, smtputf8):
         return refusal
+    if not session.takes:
+        return Outcome(Verdict.DEFERRED, Scope.SESSION, reason="the server closed the connection")
     session.begin(sender, address.wire(to), data, smtputf8)
     outcome: Outcome | None = None
-    while outcome is None or session.busy or session.phase.value == "reset":
-        wants_write = _write(opened, session)
-        for event in _read(opened, session, wants_write):
+    while outcome is None or session.phase is Phase.RESET:
+        link.write()
+        tick = time.monotonic()
+        selector.select(max((link.deadline or tick) - tick, 0.0))
+        for event in link.read() + link.overdue(time.monotonic()):
             if isinstance(event, BodyWanted):
                 session.permit()
             elif isinstance(event, Finished):
                 outcome = event.outcome
-            elif isinstance(event, Closed) and outcome is not None:
-                return outcome
     return outcome
-
-
-def _write(opened: Opened, session: Session) -> bool:
-    """Write what the socket takes; tell whether something is left."""
-    try:
-        while session.outgoing:
-            session.wrote(opened.socket.send(session.outgoing[:_CHUNK]))
-    except (BlockingIOError, ssl.SSLWantWriteError):
-        return True
-    except (ssl.SSLWantReadError, OSError):
-        pass  # reading finds out
-    return False
-
-
-def _read(opened: Opened, session: Session, wants_write: bool) -> list[Event]:
-    with selectors.DefaultSelector() as selector:
-        selector.register(opened.socket, selectors.EVENT_READ | (selectors.EVENT_WRITE if wants_write else 0))
-        if not selector.select(session.patience or 30):
-            return session.lost("the server was silent")
-    events: list[Event] = []
-    try:
-        while data := opened.socket.recv(_CHUNK):
-            events += session.receive(data)
-        return events + session.lost("the server closed the connection")
-    except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-        return events
-    except OSError as error:
-        return events + session.lost(f"the connection broke: {error.strerror or error}")

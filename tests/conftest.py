@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,9 +45,10 @@ class Project:
     def letter(self, text: str = "Subject: Hello {{ name }}\n\nDear {{ name }},\n\nplease help.\n") -> None:
         self.write("templates/hello/en.md", text)
 
-    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, under: Sequence[str] = (), **options: Any) -> subprocess.Popen[str]:
+        """Start a command, perhaps under another one, like strace."""
         return subprocess.Popen(
-            [*COMMAND, *arguments],
+            [*under, *COMMAND, *arguments],
             cwd=self.folder,
             env=ENVIRONMENT | self.env,
             stdin=subprocess.DEVNULL,

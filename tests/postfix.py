@@ -76,6 +76,8 @@ smtpd_soft_error_limit = 10000
 smtpd_hard_error_limit = 10000
 smtpd_junk_command_limit = 10000
 
+smtpd_discard_ehlo_keywords = {discarded}
+
 smtpd_tls_security_level = {tls_level}
 smtpd_tls_auth_only = {starttls}
 smtpd_tls_chain_files = {home}/config/server.pem
@@ -175,13 +177,15 @@ def require() -> None:
 
 
 @contextlib.contextmanager
-def run(folder: Path, *, starttls: bool = True, login: bool = True) -> Iterator[Postfix]:
+def run(
+    folder: Path, *, starttls: bool = True, login: bool = True, pipelining: bool = True
+) -> Iterator[Postfix]:
     """Run one server; `folder` gets its CA file, and in the end its log and Maildir."""
     if reason := available():
         raise RuntimeError(reason)
     home = Path(tempfile.mkdtemp(prefix="postfix-")).resolve()
     try:
-        server = _start(home, folder, starttls, login)
+        server = _start(home, folder, starttls, login, pipelining)
     except BaseException:
         shutil.rmtree(home)
         raise
@@ -192,7 +196,7 @@ def run(folder: Path, *, starttls: bool = True, login: bool = True) -> Iterator[
         server.stop()
 
 
-def _start(home: Path, folder: Path, starttls: bool, login: bool) -> Postfix:
+def _start(home: Path, folder: Path, starttls: bool, login: bool, pipelining: bool) -> Postfix:
     user, password = "sender@example.org", secrets.token_urlsafe(12)
     ca_file, log, maildir = folder / f"{home.name}-ca.pem", home / "mail.log", home / "Maildir"
     _lay_out(home)
@@ -203,7 +207,7 @@ def _start(home: Path, folder: Path, starttls: bool, login: bool) -> Postfix:
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         reserved.bind((HOST, 0))
         port: int = reserved.getsockname()[1]
-        _configure(home, port, starttls, login)
+        _configure(home, port, starttls, login, pipelining)
         master = _launch(home, log)
         try:
             if not _greets(port, master):
@@ -239,7 +243,7 @@ def _certify(server_pem: Path, ca_file: Path) -> None:
     server_pem.chmod(0o600)
 
 
-def _configure(home: Path, port: int, starttls: bool, login: bool) -> None:
+def _configure(home: Path, port: int, starttls: bool, login: bool, pipelining: bool) -> None:
     main_cf = home / "config/main.cf"
     text = MAIN_CF.format(
         home=home,
@@ -248,6 +252,7 @@ def _configure(home: Path, port: int, starttls: bool, login: bool) -> None:
         starttls="yes" if starttls else "no",
         login="yes" if login else "no",
         recipients="permit_sasl_authenticated, reject" if login else "permit",
+        discarded="" if pipelining else "pipelining",
     )
     main_cf.write_text(text)
     os.utime(main_cf, (0, 0))  # Postfix waits for up to 2 s while its file looks freshly written

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import resource
+import signal
 import sqlite3
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -72,3 +77,167 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_date(project: Project) -
         assert project.json("status", "--json")["counts"]["sent"] == 1
         project.run("send", "--yes", "--rate", "unlimited", "--rate-per-domain", "unlimited")
         assert len(server.record) == 2
+
+
+# Versions ----------------------------------------------------------------------------------------
+
+UNLIMITED = ("send", "--yes", "--rate", "unlimited", "--rate-per-domain", "unlimited")
+
+
+def as_version_1(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as old:
+        old.executescript("DROP TABLE file; UPDATE about SET value = '1' WHERE name = 'schema'")
+
+
+@pytest.fixture
+def begun(project: Project) -> Iterator[tuple[Project, sink.Sink]]:
+    """A mailing of four of which one has left."""
+    project.contacts(4)
+    project.letter()
+    with sink.run() as server:
+        project.env["OUTREACH_SMTP_URL"] = server.url
+        project.run(*UNLIMITED, "--limit", "1", code=75)
+        yield project, server
+
+
+def test_an_older_ledger_is_copied_before_it_is_brought_up_to_date(
+    begun: tuple[Project, sink.Sink],
+) -> None:
+    project, server = begun
+    path = project.folder / "outreach.db"
+    as_version_1(path)
+    project.run("status")
+    copy = path.with_name("outreach.db.version-1")
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    with contextlib.closing(sqlite3.connect(copy)) as raw:
+        assert raw.execute("SELECT value FROM about WHERE name = 'schema'").fetchone() == ("1",)
+        assert raw.execute("SELECT count(*) FROM delivery").fetchone() == (4,)
+        assert not raw.execute("SELECT 1 FROM sqlite_master WHERE name = 'file'").fetchone()
+        assert raw.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    project.run(*UNLIMITED)
+    assert len(server.record) == len(set(server.recipients)) == 4
+    assert sorted(one.name for one in path.parent.glob("outreach.db*")) == [path.name, copy.name]
+
+
+def test_a_ledger_that_an_older_program_is_using_is_left_alone(begun: tuple[Project, sink.Sink]) -> None:
+    project, _ = begun
+    path = project.folder / "outreach.db"
+    with Ledger(path, create=True) as running:
+        running.begin_run(0.0)
+        as_version_1(path)
+        done = project.run("status", code=75)
+        assert "older version" in done.stderr
+        assert not path.with_name("outreach.db.version-1").exists()
+    project.run("status")
+
+
+def test_several_at_once_bring_it_up_to_date_once(begun: tuple[Project, sink.Sink]) -> None:
+    project, _ = begun
+    as_version_1(project.folder / "outreach.db")
+    processes = [project.start("status") for _ in range(4)]
+    assert [process.wait(60) for process in processes] == [0] * 4
+
+
+def test_no_room_for_the_copy_means_no_change(
+    begun: tuple[Project, sink.Sink], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, _ = begun
+    path = project.folder / "outreach.db"
+    as_version_1(path)
+    before = path.stat().st_size
+    limit = before // 2
+    process = project.start(
+        "status",
+        preexec_fn=lambda: (
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN),
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+        ),
+    )
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 75, err
+    assert err.startswith("outreach: ")
+    assert "Traceback" not in err
+    with contextlib.closing(sqlite3.connect(path)) as raw:
+        assert raw.execute("SELECT value FROM about WHERE name = 'schema'").fetchone() == ("1",)
+    assert [one.name for one in path.parent.glob("outreach.db.version*")] == []
+
+
+@pytest.mark.parametrize("version", ["3", "99", "0", "-1", "x", ""])
+def test_a_ledger_of_another_program_version_is_not_touched(
+    begun: tuple[Project, sink.Sink], version: str
+) -> None:
+    project, server = begun
+    path = project.folder / "outreach.db"
+    with contextlib.closing(sqlite3.connect(path)) as raw:
+        raw.execute("UPDATE about SET value = ? WHERE name = 'schema'", [version.encode()])
+        raw.commit()
+    content = path.read_bytes()
+    for command in (UNLIMITED, ("status",), ("report",), ("resolve", "--all", "--sent")):
+        done = project.run(*command, code=65)
+        assert "version" in done.stderr
+        assert "update outreach" in done.stderr
+    assert path.read_bytes() == content
+    assert len(server.record) == 1
+
+
+# Damage and refusal --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["start", "middle", "end", "cut", "text"])
+def test_a_damaged_ledger_sends_nothing(begun: tuple[Project, sink.Sink], where: str) -> None:
+    project, server = begun
+    path = project.folder / "outreach.db"
+    with contextlib.closing(sqlite3.connect(path)) as raw:
+        raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        root = raw.execute("SELECT rootpage FROM sqlite_master WHERE name = 'delivery_due'").fetchone()[0]
+        page = raw.execute("PRAGMA page_size").fetchone()[0]
+    data = bytearray(path.read_bytes())
+    match where:
+        case "start":
+            data[:100] = b"\0" * 100
+        case "middle":
+            data[(root - 1) * page : root * page] = bytes(range(256)) * (page // 256)
+        case "end":
+            data[-3 * page :] = b"\xa5" * 3 * page
+        case "cut":
+            del data[-3 * page :]
+        case "text":
+            data[:] = b"Dear ledger,\n" * 500
+    path.write_bytes(data)
+    done = project.run(*UNLIMITED, code=None)
+    assert done.returncode in (65, 75), done
+    assert "ledger" in done.stderr or "outreach.db" in done.stderr
+    assert len([line for line in done.stderr.splitlines() if line.startswith("outreach: ")]) == 1
+    assert len(server.record) == 1
+
+
+def test_a_read_only_ledger_sends_nothing_and_says_so(begun: tuple[Project, sink.Sink]) -> None:
+    project, server = begun
+    path = project.folder / "outreach.db"
+    path.chmod(0o400)
+    # As root, without root's right to write everywhere.
+    under = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+    process = project.start(*UNLIMITED, under=under)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 75, err
+    assert "read-only" in err
+    assert "Traceback" not in err
+    assert len(server.record) == 1
+
+
+# The clock -----------------------------------------------------------------------------------------
+
+
+def test_a_clock_that_was_ahead_holds_up_nobody_and_lifts_no_limit(tmp_path: Path) -> None:
+    ahead, now = 2_000_000_000.0, 1_900_000_000.0
+    with Ledger(tmp_path / "outreach.db", create=True) as ledger:
+        with ledger.transaction():
+            for number in range(10):
+                ledger.take_slot("me", "d.example.org", ahead + 60 * number, ahead + 60 * number)
+            ledger.take_slot("me", "d.example.org", now - 100, now - 100)
+        assert ledger.mend_times(now, 1000.0)
+        history = ledger.history(account="me")
+        found = [slot.at for number in range(1, 12) if (slot := history(number))]
+        assert found == sorted([now - 60 * number for number in range(10)] + [now - 100], reverse=True)
+        assert not ledger.mend_times(now, 1000.0)
+        assert not ledger.mend_times(now - 4, 1000.0)  # what clocks differ by anyway
