@@ -6,12 +6,20 @@ import contextlib
 import resource
 import signal
 import socket
+import ssl
 import threading
 import time
+from pathlib import Path
 
 import pytest
+import recorder
 import sink
+import trustme
 from conftest import Project
+
+from outreach import delivery
+from outreach.ledger import Ledger
+from outreach.model import Security, Server
 
 UNLIMITED = ("send", "--yes", "--rate", "unlimited", "--rate-per-domain", "unlimited")
 
@@ -264,3 +272,257 @@ def test_an_address_with_letters_before_the_at_needs_smtputf8_and_gets_it(ready:
         ready.env["OUTREACH_SMTP_URL"] = server.url
         ready.run(*UNLIMITED)
         assert sorted(server.recipients) == ["x@xn--grne-1ra.example.org", "жёлтый@d.example.org"]
+
+
+# In doubt, failed, refused -------------------------------------------------------------------------
+
+
+def test_what_is_in_doubt_is_settled_by_word_only(ready: Project) -> None:
+    mails = ready.contacts(4)
+    with sink.run() as server:
+        ready.env["OUTREACH_SMTP_URL"] = server.url
+        server.after_data = lambda mail: None if mail in mails[:3] else "250 taken"
+        server.keep_when_cut = False
+        ready.run(*UNLIMITED, "--connections", "1", code=1)
+        assert [states(ready)[mail] for mail in mails] == ["unknown"] * 3 + ["sent"]
+        ready.run(*UNLIMITED, code=1)
+        assert len(server.record) == 1
+
+        shown = ready.run("resolve", code=1).stdout
+        assert all(mail in shown for mail in mails[:3])
+        assert ready.report()[mails[0]]["message_id"] in shown
+        assert "which ones" in ready.run("resolve", "--sent", code=2).stderr
+        assert "not both" in ready.run("resolve", "--all", "--sent", "--resend", code=2).stderr
+        wrong = ready.run("resolve", mails[0], "persn1@d1.example.org", "--sent", code=2)
+        assert mails[1] in wrong.stderr
+        assert states(ready)[mails[0]] == "unknown"  # nothing is settled then
+
+        assert "1 settled" in ready.run("resolve", mails[0].upper(), "--sent").stdout
+        assert "not in doubt, but sent" in ready.run("resolve", mails[3], "--resend").stderr
+        ready.run("suppress", "add", mails[1])
+        done = ready.run("resolve", "--all", "--resend")
+        assert "is suppressed" in done.stderr
+        assert "1 to be sent once more" in done.stdout
+        assert [states(ready)[mail] for mail in mails] == ["sent", "unknown", "planned", "sent"]
+        server.after_data = lambda mail: "250 taken"
+        ready.run(*UNLIMITED, code=1)
+        assert server.recipients == [mails[3], mails[2]]
+        row = ready.report()[mails[2]]
+        assert (row["state"], row["attempts"]) == ("sent", 2)  # what was tried stays on record
+        assert "nothing is in doubt" not in ready.run("resolve", code=1).stdout
+        ready.run("resolve", "--all", "--sent")
+        assert "nothing is in doubt" in ready.run("resolve").stdout
+
+
+def test_failed_ones_get_another_try_only_when_told_and_never_suppressed_ones(ready: Project) -> None:
+    mails = ready.contacts(5)
+    with sink.run() as server:
+        ready.env["OUTREACH_SMTP_URL"] = server.url
+        server.rcpt_replies = {
+            mails[0]: ["550 5.1.1 unknown"],  # suppressed by itself
+            mails[1]: ["550 5.7.1 policy"],
+            mails[2]: ["550 5.7.1 policy"],
+            mails[3]: ["550 5.7.1 policy"],
+        }
+        ready.run(*UNLIMITED, code=1)
+        ready.run("suppress", "add", mails[1])
+        ready.run(*UNLIMITED, code=1)
+        assert server.recipients == [mails[4]]
+        done = ready.run(*UNLIMITED, "--retry-failed", "--only", "name=Person 2", code=1)
+        assert server.recipients == [mails[4], mails[2]], done.stderr
+        ready.run(*UNLIMITED, "--retry-failed", code=1)
+        assert server.recipients == [mails[4], mails[2], mails[3]]
+        assert [states(ready)[mail] for mail in mails] == ["failed", "failed", "sent", "sent", "sent"]
+        ready.run(*UNLIMITED, "--retry-failed", code=1)
+        assert len(server.record) == 3
+
+
+def test_a_failed_letter_that_changed_since_is_not_mixed_in(ready: Project) -> None:
+    mails = ready.contacts(2)
+    with sink.run() as server:
+        ready.env["OUTREACH_SMTP_URL"] = server.url
+        server.rcpt_replies = {mails[0]: ["550 5.7.1 policy"]}
+        ready.run(*UNLIMITED, code=1)
+        ready.letter("Subject: New\n\nA new text.\n")
+        assert "would now be different" in ready.run(*UNLIMITED, "--retry-failed", code=2).stderr
+        assert states(ready)[mails[0]] == "failed"
+        ready.run(*UNLIMITED, "--retry-failed", "--revise")
+        assert b"A new text." in server.record[-1].content
+
+
+def test_a_refusal_of_the_account_for_now_makes_everybody_wait_and_charges_nobody(ready: Project) -> None:
+    mails = ready.contacts(3)
+    ready.env["OUTREACH_RETRY"] = "1s"
+    with sink.run() as server:
+        ready.env["OUTREACH_SMTP_URL"] = server.url
+        server.rcpt_replies = {mails[0]: ["451 4.7.0 too many messages from you, slow down"]}
+        done = ready.run(*UNLIMITED, "--connections", "1")
+        assert "wants less from us" in done.stderr
+        assert sorted(server.recipients) == mails
+        assert {row["state"] for row in ready.report().values()} == {"sent"}
+
+
+def test_a_used_up_quota_stops_with_75_and_charges_nobody(ready: Project) -> None:
+    ready.contacts(5)
+    with sink.run() as server:
+        ready.env["OUTREACH_SMTP_URL"] = server.url
+        server.after_data = lambda mail: "550 5.4.5 Daily user sending limit exceeded."
+        done = ready.run(*UNLIMITED, "--connections", "1", code=75)
+        assert "sending limit of the account" in done.stderr
+        assert set(states(ready).values()) == {"planned"}
+
+
+def test_too_many_dead_mailboxes_trip_the_breaker(ready: Project) -> None:
+    mails = ready.contacts(120)
+    with sink.run() as server:
+        ready.env["OUTREACH_SMTP_URL"] = server.url
+        server.rcpt_replies = {mail: ["550 5.1.1 unknown"] for mail in mails[::10]}
+        done = ready.run(*UNLIMITED, "--connections", "1", code=75)
+        assert "mailboxes do not exist" in done.stderr
+        assert len(server.record) < 60
+
+
+# Pipelining in the loop ----------------------------------------------------------------------------
+
+
+def test_a_suppression_between_claim_and_intent_is_obeyed(ready: Project, tmp_path: Path) -> None:
+    """The server has taken the recipient already and waits for the body: it gets none."""
+    mails = ready.contacts(2)
+    told, go_on = threading.Event(), threading.Event()
+    bodies: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def work() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    session = listener.accept()[0]
+                    with session, session.makefile("rb") as lines:
+                        session.sendall(b"220 hello\r\n")
+                        recipient = b""
+                        for line in lines:
+                            if line.startswith(b"EHLO"):
+                                session.sendall(b"250-hello\r\n250 PIPELINING\r\n")
+                            elif line.startswith(b"RCPT"):
+                                recipient = line
+                                session.sendall(b"250 ok\r\n")
+                            elif line.startswith(b"DATA"):
+                                if mails[1].encode() in recipient:
+                                    told.set()
+                                    go_on.wait(30)
+                                session.sendall(b"354 go\r\n")
+                                bodies.append(recipient + b"".join(iter(lines.readline, b".\r\n")))
+                                session.sendall(b"250 taken\r\n")
+                            else:
+                                session.sendall(b"250 ok\r\n")
+
+        threading.Thread(target=work, daemon=True).start()
+        ready.env["OUTREACH_SMTP_URL"] = f"smtp://127.0.0.1:{listener.getsockname()[1]}"
+        process = ready.start(*UNLIMITED, "--connections", "1")
+        assert told.wait(30)
+        ready.run("suppress", "add", mails[1], "--reason", "wrote STOP")
+        go_on.set()
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+    assert [mails[0].encode() in body for body in bodies if b"Subject" in body] == [True]
+    assert states(ready) == {mails[0]: "sent", mails[1]: "suppressed"}
+
+
+@pytest.mark.parametrize("pipelining", [True, False])
+def test_a_first_interrupt_finishes_open_dots_and_takes_back_the_rest(
+    ready: Project, tmp_path: Path, pipelining: bool
+) -> None:
+    ready.contacts(40)
+    with recorder.serve(tmp_path, pipelining=pipelining, delay_ms=150) as server:
+        ready.env["OUTREACH_SMTP_URL"] = server.url
+        process = ready.start(*UNLIMITED, "--connections", "2")
+        while len(server.recipients) < 3:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+        assert process.returncode == 130, err
+        found = list(states(ready).values())
+        assert set(found) == {"sent", "planned"}  # nothing in doubt
+        assert found.count("sent") == len(server.recipients) < 40
+        ready.run(*UNLIMITED)
+        assert len(server.recipients) == len(set(server.recipients)) == 40
+
+
+def test_a_second_connection_is_opened_only_when_a_due_mail_finds_none_free(ready: Project) -> None:
+    ready.contacts(6)
+    with sink.run() as server:
+        ready.env["OUTREACH_SMTP_URL"] = server.url
+        ready.run(
+            "send", "--yes", "--rate", "4/second", "--rate-per-domain", "unlimited", "--connections", "4"
+        )
+        assert server.sessions == 1
+
+
+def test_a_session_takes_a_hundred_mails(ready: Project, tmp_path: Path) -> None:
+    ready.contacts(230)
+    with sink.run() as server:
+        ready.env["OUTREACH_SMTP_URL"] = server.url
+        ready.run(*UNLIMITED, "--connections", "1")
+        assert (len(server.record), server.sessions) == (230, 3)
+
+
+def test_a_server_that_announces_pipelining_and_lies_costs_speed_only(ready: Project, tmp_path: Path) -> None:
+    mails = ready.contacts(30)
+    with recorder.serve(tmp_path, faults="lie", seed=3) as server:
+        ready.env["OUTREACH_SMTP_URL"] = server.url
+        done = ready.run(*UNLIMITED, "--connections", "2")
+        assert sorted(server.recipients) == sorted(mails)
+        assert done.stderr.count("does not keep to it") <= 1
+
+
+def test_big_mails_over_tls_go_through_a_socket_that_is_full(ready: Project, tmp_path: Path) -> None:
+    """Three megabytes each, over TLS, from a server that reads slowly: no write blocks the others."""
+    mails = ready.contacts(6)
+    ready.write("templates/hello/big.txt", "".join(f"{number:>70}\n" for number in range(40_000)))
+    ready.letter("Subject: Big\nAttach: templates/hello/big.txt\n\nDear {{ name }},\n\nplease read.\n")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    with sink.run(tls=context, data_size_limit=50_000_000) as server:
+        ready.env["OUTREACH_SMTP_URL"] = f"smtps://localhost:{server.port}?ca={tmp_path / 'ca.pem'}"
+        ready.run(*UNLIMITED, "--connections", "3")
+        assert sorted(server.recipients) == sorted(mails)
+        assert all(len(one.content) > 3_000_000 for one in server.record)
+
+
+# The clock -----------------------------------------------------------------------------------------
+
+
+class Jumping:
+    """A clock that is set by hours while the loop runs."""
+
+    def __init__(self, after: int, by: float) -> None:
+        self.asked, self.after, self.by = 0, after, by
+
+    def __call__(self) -> float:
+        self.asked += 1
+        return time.time() + (self.by if self.asked > self.after else 0.0)
+
+
+@pytest.mark.parametrize("by", [3 * 3600.0, -3 * 3600.0, 40 * 86400.0, -40 * 86400.0])
+@pytest.mark.parametrize("after", [60, 150, 400])
+def test_a_clock_that_jumps_loses_nobody_and_mails_nobody_twice(
+    ready: Project, after: int, by: float
+) -> None:
+    mails = ready.contacts(40)
+    with sink.run() as server:
+        ready.env["OUTREACH_SMTP_URL"] = server.url
+        ready.run(*UNLIMITED, "--limit", "1", code=75)
+        notes: list[str] = []
+        target = Server("127.0.0.1", server.port, Security.OFF)
+        orders = delivery.Orders(target, "", None, "[127.0.0.1]", (), (), 2, (1,), 60)
+        with Ledger(ready.folder / "outreach.db", create=True) as ledger:
+            mailing = ledger.mailings()[0]
+            chosen = [one.id for one in ledger.deliveries(mailing)]
+            result = delivery.run(
+                ledger, mailing, chosen, orders, lambda progress, note: notes.append(note), Jumping(after, by)
+            )
+        assert result.error is None
+        assert sorted(server.recipients) == sorted(mails)
+        assert set(states(ready).values()) == {"sent"}
+        assert any("clock" in note for note in notes)
