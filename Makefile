@@ -4,13 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: rehearse test check bench clean
+.PHONY: rehearse test torture check bench clean
 
 rehearse: $(STAMP)  ## a whole mailing of the example list into an inbox on this machine
 	$(BIN)/outreach rehearse
 
 test: $(STAMP)  ## every test; servers that are not installed are skipped, unless REQUIRE_SERVERS=1
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+torture: $(STAMP)  ## the sending, killed, starved, interrupted and cut off from power, for most of an hour
+	$(BIN)/python tests/torture.py $(ARGS)
 
 check: $(STAMP)  ## style, types, layers, documentation
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -139,6 +140,10 @@ def cli(
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    for name in ("SIGTERM", "SIGHUP"):  # as Ctrl-C, unless whoever started us has them ignored, like nohup
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 must not stop a mailing
@@ -261,6 +266,18 @@ def _existing_ledger(settings: Settings) -> Any:
         yield None
         return
     with ledger:
+        yield ledger
+
+
+@contextlib.contextmanager
+def _reading(settings: Settings) -> Any:
+    """The ledger, to be read; what a run that died left behind is settled first, if that can be written."""
+    from outreach.errors import LedgerError
+    from outreach.ledger import Ledger
+
+    with Ledger(settings.ledger) as ledger:
+        with contextlib.suppress(LedgerError):
+            ledger.settle_dead_runs(time.time())
         yield ledger
 
 
@@ -955,11 +972,10 @@ def status(app: App, mailing: str | None, as_json: bool, watch: bool) -> None:
     Example: outreach status
     """
     from outreach import report, screens
-    from outreach.ledger import Ledger
 
     settings = app.settings()
     while True:
-        with Ledger(settings.ledger) as ledger:
+        with _reading(settings) as ledger:
             found = _find_mailing(ledger, mailing)
             document = report.status(ledger, found, settings.rate, settings.rate_per_domain, settings.account)
         if as_json:
@@ -989,13 +1005,12 @@ def report(app: App, mailing: str | None, form: str | None, target: Path | None)
     """
     from outreach import report as story
     from outreach import screens
-    from outreach.ledger import Ledger
 
     if form is None and target is not None:
         form = target.suffix.lstrip(".").lower()
         if form not in ("csv", "json"):
             raise UsageError(f"{target} has no suffix of a report", "use .csv or .json, or --format")
-    with Ledger(app.settings().ledger) as ledger:
+    with _reading(app.settings()) as ledger:
         document = story.document(ledger, _find_mailing(ledger, mailing))
     if form is None and app.console.on_terminal:
         screens.report(app.console, document)

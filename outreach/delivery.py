@@ -1,9 +1,9 @@
 """The sending loop: one thread, one selector, one commit per turn.
 
-A turn: wait for sockets or for the clock → read → outcomes, one intent, one claim → one commit → write.
-A claim is a lease on a delivery that is about to be named to the server; the intent is committed in the turn
-before its final dot can leave, so at most one mail per connection is ever in doubt. One intent a turn, and
-outcomes first: where the server is quick, mails are in doubt one after the other and not all at once.
+A turn: wait for sockets or for the clock → read → outcomes, one claim, one intent → one commit → write.
+A claim is a lease on a delivery that is about to be named to the server; the intent is committed before the
+first byte of its body can leave, so at most one mail per connection is ever in doubt. A server that answers
+at once is waited for before anything else is done: then it is one mail, for as long as the answer takes.
 What is due lives in a small queue in memory, by recipient domain; the ledger decides, by conditional
 updates, so several processes can share a mailing. Nothing is ever sent after a commit has failed.
 Where the server allows it, the next mail follows in the same write (smtp.py), but only when it is due now.
@@ -40,6 +40,7 @@ _MAILS_PER_SESSION = 100
 _IDLE_SECONDS = 60  # a session is closed when the next mail is due later than this
 _GRACE_SECONDS = 30  # how long mails in flight may finish after the first signal
 _TROUBLE_LIMIT = 8  # failed sessions in a row before the run stops
+_QUICK = 0.01  # seconds: a server that answers the dot within this keeps one mail at a time in doubt
 _SLOW_OPENING = 5.0  # seconds after which people are told what is waited for
 _JUMP = 30.0  # seconds that the clock may be away from the monotonic one before it counts as set
 _FORESEE_SECONDS = 60.0  # how often the end is worked out anew from the limits
@@ -110,6 +111,7 @@ class _Lane(Link):
         self.works: deque[_Work] = deque()  # told to the session, in its order
         self.ready: _Work | None = None  # claimed, to follow
         self.mails = 0
+        self.permitted_at = 0.0  # monotonic, of the last body
 
     @property
     def busy(self) -> bool:
@@ -165,6 +167,7 @@ class _Loop:
         self.opening_since = 0.0  # monotonic; 0 once people were told
         self.connections = orders.connections
         self.pipelining = True
+        self.quick = True  # the server answers so soon that it is waited for before anything else is done
         self.account_free_at = 0.0
         self.resume_at = 0.0  # after trouble with a session, nothing leaves before
         self.trouble = 0
@@ -257,20 +260,25 @@ class _Loop:
             with self.ledger.transaction():
                 for lane, event in arrived:
                     if isinstance(event, Finished):
+                        if lane.permitted_at:
+                            self.quick = time.monotonic() < lane.permitted_at + _QUICK
+                            lane.permitted_at = 0.0
                         self._settle(lane.works.popleft(), event.outcome)
                     elif isinstance(event, Closed) and lane.ready:
                         self._give_back(lane)
                 if self.stopping:
                     self._stand_down()
-                else:
-                    permitted = self._permit()
+                elif not self._held():
                     claimed = self._claim()
+                    # Building takes time: where the server is quick, no mail is in doubt meanwhile.
+                    permitted = None if claimed and self.quick else self._permit()
         # Only now, with everything committed, may bytes leave.
         for lane in list(self.lanes):
             if lane.session.phase is Phase.CLOSED:
                 self._drop(lane)
         if permitted:
             permitted.session.permit()
+            permitted.permitted_at = time.monotonic()
         for lane in self.lanes:
             self._retire(lane)
             self._follow(lane)
@@ -283,6 +291,8 @@ class _Loop:
     def _has_to_decide(self) -> bool:
         if self.stopping:
             return any(lane.busy and not lane.in_flight for lane in self.lanes)
+        if self._held():
+            return False
         intent = any(lane.session.phase is Phase.INTENT for lane in self.lanes)
         return intent or (self._is_due(self.clock()) and self._roomiest() is not None)
 
@@ -293,9 +303,21 @@ class _Loop:
         now, tick = self.clock(), time.monotonic()
         until = [1.0]
         until += [lane.deadline - tick for lane in self.lanes if lane.deadline is not None]
+        if (held := self._held()) and not self.stopping:
+            return held
         if not self.stopping and self.opening is None and (due := self._next_at()) is not None:
             until += [due - now] if self._roomiest() or not self.lanes else []
         return max(min(until), 0.0)
+
+    def _held(self) -> float:
+        """Return for how many seconds nothing else is begun: a quick server is about to answer a dot."""
+        if not self.quick:
+            return 0.0
+        tick = time.monotonic()
+        left = [lane.permitted_at + _QUICK - tick for lane in self.lanes if lane.in_flight]
+        if left and max(left) <= 0:
+            self.quick = False  # until it answers quickly again
+        return max(0.0, *left) if left else 0.0
 
     # Outcomes ----------------------------------------------------------------------------------
 
@@ -736,11 +758,9 @@ class _Loop:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        wanted = [
-            getattr(signal, name)
-            for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
-            if hasattr(signal, name)
-        ]
+        names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+        numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+        wanted = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]  # nohup
         before = {number: signal.signal(number, self._interrupted) for number in wanted}
         wake = signal.set_wakeup_fd(self.wake_writer.fileno(), warn_on_full_buffer=False)
         try:

@@ -663,13 +663,17 @@ class Ledger:
 
         Returns how many claims were freed and how many mails became `unknown`.
         """
-        run = secrets.token_hex(8)
-        with self._guard():
-            self._lock = _lock_file(self._lock_path(run))
-        self._run = run
+        while self._lock is None:
+            run = secrets.token_hex(8)
+            with self._guard(), contextlib.suppress(BlockingIOError):  # somebody just asks whether it lives
+                self._lock, self._run = _lock_file(self._lock_path(run), create=True), run
         self._refuse_damaged()
         self.forget_old_slots(now)
-        return self.settle_dead_runs(now)
+        settled = self.settle_dead_runs(now)
+        for run in self._locks():
+            if run != self._run:
+                self._bury(run)
+        return settled
 
     def _refuse_damaged(self) -> None:
         """Look through the whole file before the first mail leaves. Raises LedgerError."""
@@ -721,11 +725,11 @@ class Ledger:
     def settle_dead_runs(self, now: float) -> tuple[int, int]:
         """Free the claims of runs that died; what they were handing over becomes `unknown`. Count both."""
         freed = unknown = 0
+        leases = self._execute(sa.select(_delivery.c.lease).where(_delivery.c.lease.is_not(None)).distinct())
+        dead = [row.lease for row in leases if row.lease != self._run and self._is_dead(row.lease)]
+        if not dead:
+            return 0, 0
         with self.transaction():
-            leases = self._execute(
-                sa.select(_delivery.c.lease).where(_delivery.c.lease.is_not(None)).distinct()
-            )
-            dead = [row.lease for row in leases if row.lease != self._run and self._is_dead(row.lease)]
             for run in dead:
                 mine = _delivery.c.lease == run
                 doubtful = self._execute(
@@ -738,18 +742,23 @@ class Ledger:
                 unknown += len(doubtful)
                 freed += self._execute(sa.update(_delivery).where(mine).values(lease=None)).rowcount
         for run in dead:
-            self._lock_path(run).unlink(missing_ok=True)
+            self._bury(run)
         return freed, unknown
 
     def _is_dead(self, run: str) -> bool:
-        path = self._lock_path(run)
-        if not path.exists():
-            return True
         try:
-            _lock_file(path).close()
+            _lock_file(self._lock_path(run)).close()
+        except FileNotFoundError:
+            return True
         except BlockingIOError:
             return False
         return True
+
+    def _bury(self, run: str) -> None:
+        """Remove the lock file of a run that is dead, while holding it: nobody else can take it meanwhile."""
+        path = self._lock_path(run)
+        with contextlib.suppress(OSError), _lock_file(path):
+            path.unlink()
 
     # The sending turn: call these inside one `transaction()` -----------------------------------
 
@@ -906,9 +915,14 @@ def _create_private(path: Path) -> None:
         ) from None
 
 
-def _lock_file(path: Path) -> BinaryIO:
-    """Open a file and hold an exclusive lock on it. Raises BlockingIOError when another process does."""
-    handle = os.fdopen(os.open(path, os.O_CREAT | os.O_RDWR, 0o600), "r+b")
+def _lock_file(path: Path, create: bool = False) -> BinaryIO:
+    """Open a file and hold an exclusive lock on it.
+
+    Raises BlockingIOError when another process does, or when the file was removed meanwhile;
+    FileNotFoundError when it is not there.
+    """
+    flags = os.O_RDWR | (os.O_CREAT if create else 0)
+    handle = os.fdopen(os.open(path, flags, 0o600), "r+b")
     try:
         if os.name == "nt":
             import msvcrt
@@ -921,6 +935,9 @@ def _lock_file(path: Path) -> BinaryIO:
             import fcntl
 
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # A lock on a file that has lost its name would be seen by nobody.
+            if not path.exists() or path.stat().st_ino != os.fstat(handle.fileno()).st_ino:
+                raise BlockingIOError
     except BaseException:
         handle.close()
         raise

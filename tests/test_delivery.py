@@ -448,11 +448,11 @@ def test_a_first_interrupt_finishes_open_dots_and_takes_back_the_rest(
 
 
 def test_a_second_connection_is_opened_only_when_a_due_mail_finds_none_free(ready: Project) -> None:
-    ready.contacts(6)
+    ready.contacts(3)
     with sink.run() as server:
         ready.env["OUTREACH_SMTP_URL"] = server.url
         ready.run(
-            "send", "--yes", "--rate", "4/second", "--rate-per-domain", "unlimited", "--connections", "4"
+            "send", "--yes", "--rate", "1/second", "--rate-per-domain", "unlimited", "--connections", "4"
         )
         assert server.sessions == 1
 
@@ -526,3 +526,36 @@ def test_a_clock_that_jumps_loses_nobody_and_mails_nobody_twice(
         assert sorted(server.recipients) == sorted(mails)
         assert set(states(ready).values()) == {"sent"}
         assert any("clock" in note for note in notes)
+
+
+def test_under_nohup_a_closed_terminal_does_not_end_the_run(ready: Project) -> None:
+    ready.contacts(30)
+    with sink.run() as server:
+        ready.env["OUTREACH_SMTP_URL"] = server.url
+        process = ready.start(
+            "send",
+            "--yes",
+            "--rate",
+            "30/second",
+            "--rate-per-domain",
+            "unlimited",
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+        )
+        while len(server.record) < 2:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGHUP)
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert len(server.record) == 30
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_before_anything_left_is_one_line(ready: Project, number: signal.Signals) -> None:
+    ready.contacts(3000)
+    process = ready.start(*UNLIMITED)
+    time.sleep(0.7)  # it is planning
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode in (130, 78)  # 78: it was quicker, and found that there is no server set
+    assert "Traceback" not in err
+    assert out == ""
