@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import random
@@ -203,7 +204,9 @@ def strike(
     blows: Callable[[subprocess.Popen[str]], None],
 ) -> subprocess.Popen[str]:
     """Start the command and hit it at a moment of the mailing, or a little later."""
-    process = project.start(*arguments)
+    # Under nohup the tests ignore SIGHUP, and what they start would inherit that.
+    hears = functools.partial(signal.signal, signal.SIGHUP, signal.SIG_DFL)
+    process = project.start(*arguments, preexec_fn=hears)
     if moment == 0:
         time.sleep(choose.uniform(0, 0.8))
     elif wait_for(running, max(moment, running.count() + 1), process):
@@ -474,7 +477,7 @@ def together(
             sorted(choose.sample(range(1, contacts // 4), len(deeds))), deeds, strict=True
         ):
             wait_for(running, moment, alive[0])
-            if deed == "join":
+            if deed == "join" or len(alive) == 1:
                 alive.append(project.start(*arguments))
                 continue
             victim = alive.pop()
