@@ -21,25 +21,24 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from outreach import address, message, retry, throttle
 from outreach.agenda import Agenda
-from outreach.breaker import Breaker
 from outreach.connection import Opened, Opening
-from outreach.errors import Exit, LedgerError, OutreachError, ServerError, StoppedError
+from outreach.errors import Exit, LedgerError, OutreachError, StoppedError
+from outreach.health import Health
 from outreach.ledger import Delivery, Frozen, Ledger, Mailing
 from outreach.letters import Letter
 from outreach.links import Link
-from outreach.model import OPEN_STATES, Kind, Limit, Outcome, Rendered, Scope, Server, State, Verdict
+from outreach.model import OPEN_STATES, Limit, Outcome, Rendered, Scope, Server, State, Verdict
 from outreach.retry import Run
 from outreach.smtp import Closed, Event, Finished, Phase
-from outreach.times import lasts, when
+from outreach.times import lasts
 
 _MAILS_PER_SESSION = 100
 _IDLE_SECONDS = 60  # a session is closed when the next mail is due later than this
 _GRACE_SECONDS = 30  # how long mails in flight may finish after the first signal
-_TROUBLE_LIMIT = 8  # failed sessions in a row before the run stops
 _QUICK = 0.01  # seconds: a server that answers the dot within this keeps one mail at a time in doubt
 _SLOW_OPENING = 5.0  # seconds after which people are told what is waited for
 _JUMP = 30.0  # seconds that the clock may be away from the monotonic one before it counts as set
@@ -169,15 +168,9 @@ class _Loop:
         self.pipelining = True
         self.quick = True  # the server answers so soon that it is waited for before anything else is done
         self.account_free_at = 0.0
-        self.resume_at = 0.0  # after trouble with a session, nothing leaves before
-        self.trouble = 0
-        self.slowed = 0
         self.opened = 0
         self.losses: dict[int, int] = {}
-        self.refusals_of_us = 0  # in a row
-        self.accused: dict[int, int] = {}  # delivery → how many were accepted when it first was refused so
-        self.breaker = Breaker()
-        self.stop_error: OutreachError | None = None
+        self.health = Health(str(orders.server), orders.retry, orders.breaker)
         self.interrupts = 0
         self.grace_until = 0.0
         self.in_doubt = 0
@@ -196,7 +189,7 @@ class _Loop:
     def run(self) -> Result:
         now = self.clock()
         freed, unknown = self.ledger.begin_run(now)
-        if self.ledger.mend_times(now, self.orders.retry[-1] * 1.1):
+        if self.ledger.mend_times(now, self._longest_wait):
             self.observe(self.progress, "the clock of this machine was ahead when the last mails were sent")
         self.progress.counts = self.ledger.counts(self.mailing)
         self._refill()
@@ -217,13 +210,18 @@ class _Loop:
             interrupted=self.interrupts > 0,
             in_doubt=self.in_doubt + unknown,
             freed=freed,
-            error=self.stop_error,
+            error=self.health.stop,
         )
+
+    @property
+    def _longest_wait(self) -> float:
+        """Return how many seconds a delivery can have to wait at most: longer, and a clock was wrong."""
+        return max(float(self.orders.give_up), self.orders.retry[-1] * 1.1)
 
     @property
     def stopping(self) -> bool:
         """Tell whether nothing new may leave."""
-        return self.stop_error is not None or self.interrupts > 0
+        return self.health.stop is not None or self.interrupts > 0
 
     def _finished(self) -> bool:
         if any(lane.busy for lane in self.lanes):
@@ -324,8 +322,7 @@ class _Loop:
     def _settle(self, work: _Work, outcome: Outcome) -> None:
         """Write down what became of a mail. Runs inside the turn's transaction."""
         one, now = work.delivery, self.clock()
-        if outcome.verdict is Verdict.FAILED and outcome.scope is Scope.SESSION and outcome.reached_rcpt:
-            outcome = self._weigh(one, outcome)
+        outcome = self.health.weigh(one.id, outcome)
         losses = self.losses.get(one.id, 0)
         if outcome.lost:
             self.losses[one.id] = losses + 1
@@ -362,15 +359,12 @@ class _Loop:
         elif state is State.DEFERRED and due is not None:
             self.queue.add(one.id, one.domain, due)
         self._count(one, state)
-        self._judge_run(outcome, decision, now)
+        others = self._others()
+        if decision.run is Run.SLOW_DOWN and outcome.code == 421 and others:
+            self.connections = others
+        if note := self.health.saw(outcome, decision, now, len(self.queue), others):
+            self.observe(self.progress, note)
         self._tell(one, state, outcome, decision)
-
-    def _weigh(self, one: Delivery, outcome: Outcome) -> Outcome:
-        """A refusal at RCPT that sounds as if it were about us is not, if others are accepted meanwhile."""
-        accepted = self.accused.setdefault(one.id, self.progress.sent)
-        if self.progress.sent > accepted:
-            return replace(outcome, scope=Scope.RECIPIENT)
-        return outcome
 
     def _count(self, one: Delivery, state: State) -> None:
         self.progress.counts[one.state] -= 1
@@ -382,64 +376,12 @@ class _Loop:
         if state is State.UNKNOWN:
             self.in_doubt += 1
 
-    def _judge_run(self, outcome: Outcome, decision: retry.Decision, now: float) -> None:
-        """Decide whether the run goes on after this."""
-        words = f"{outcome.code} {outcome.reply}" if outcome.code else outcome.reason
-        if outcome.verdict is Verdict.SENT:
-            self.trouble = self.slowed = self.refusals_of_us = 0
-        match decision.run:
-            case Run.STOP:
-                self.refusals_of_us += 1
-                if not outcome.reached_rcpt or self.refusals_of_us > 1 or len(self.queue) < 2:
-                    self._stop(_refused(self.orders.server, outcome, words))
-            case Run.SLOW_DOWN if outcome.code == 421 and (others := self._others()):
-                self.connections = others  # one of several was too many
-                self._had_trouble(now, words)
-            case Run.SLOW_DOWN:
-                self._slow_down(now, words)
-            case Run.PAUSE:
-                self._had_trouble(now, words)
-        if self.orders.breaker and (why := self.breaker.saw(outcome)):
-            self._stop(
-                StoppedError(why, "change what it is about, or ask the provider; the next run counts anew")
-            )
-
     def _others(self) -> int:
         """Return how many sessions live beside one that the server has just closed."""
         return sum(lane.session.phase is not Phase.CLOSED for lane in self.lanes)
 
     def _stop(self, error: OutreachError) -> None:
-        self.stop_error = self.stop_error or error
-
-    def _had_trouble(self, now: float, words: str) -> None:
-        if now < self.resume_at:
-            return  # several sessions broke at once: one trouble
-        self.trouble += 1
-        self.resume_at = now + min(2.0 ** (self.trouble - 1) - 0.5, 60.0)
-        if self.trouble >= _TROUBLE_LIMIT:
-            self._stop(
-                ServerError(
-                    f"{self.orders.server} broke off {self.trouble} sessions in a row: {words}",
-                    "nothing is lost; run the same command again later",
-                )
-            )
-
-    def _slow_down(self, now: float, words: str) -> None:
-        if now < self.resume_at:
-            return
-        self.slowed += 1
-        self.resume_at = now + retry.step(self.slowed, self.orders.retry)
-        if self.slowed >= _TROUBLE_LIMIT:
-            self._stop(
-                StoppedError(
-                    f"{self.orders.server} wants less from us, {self.slowed} times in a row: {words}",
-                    "lower OUTREACH_RATE; run the same command again later",
-                )
-            )
-        else:
-            self.observe(
-                self.progress, f"the server wants less from us ({words}); going on {when(self.resume_at)}"
-            )
+        self.health.stop = self.health.stop or error
 
     def _tell(self, one: Delivery, state: State, outcome: Outcome, decision: retry.Decision) -> None:
         if state in (State.SENT, State.PLANNED):
@@ -462,7 +404,7 @@ class _Loop:
     def _next_at(self) -> float | None:
         """Return when the next mail may leave; None when nothing is queued."""
         due = self.queue.next_at()
-        return None if due is None else max(due, self.account_free_at, self.resume_at)
+        return None if due is None else max(due, self.account_free_at, self.health.resume_at)
 
     def _account_free(self) -> float:
         history = self.ledger.history(account=self.orders.account)
@@ -472,12 +414,15 @@ class _Loop:
     def _roomiest(self) -> _Lane | None:
         """Return the lane that a due mail is given to: an idle one, else one with room behind its mail."""
         found = None
+        limited = bool(self.orders.rate or self.orders.rate_per_domain)
         for lane in self.lanes:
+            session = lane.session
             if lane.ready or lane.mails >= _MAILS_PER_SESSION:
                 continue
-            if not lane.works and lane.session.phase is Phase.READY:
+            if not lane.works and session.phase is Phase.READY:
                 return lane
-            if lane.session.pipelining and lane.session.busy:
+            # Without limits a mail may be claimed and built ahead; with limits only when it can be named now.
+            if session.takes if limited else session.pipelining and session.busy:
                 found = found or lane
         return found
 
@@ -485,13 +430,16 @@ class _Loop:
         """Claim the next mail that may leave, if a lane has room. Runs inside the turn's transaction."""
         now = self.clock()
         lane = self._roomiest()
-        if lane is None or self.resume_at > now or self._account_free() > now:
+        if lane is None or self.health.resume_at > now or self._account_free() > now:
             return None
+        passed_over = False
         while (number := self.queue.pop(now, self._domain_free)) is not None:
             one = self.ledger.claim(number, now)
             if one is None:  # suppressed, cancelled, or somebody else's
-                self.progress.counts = self.ledger.counts(self.mailing)
+                passed_over = True
                 continue
+            if passed_over:
+                self.progress.counts = self.ledger.counts(self.mailing)
             ideal = now
             if self.orders.rate:
                 history = self.ledger.history(account=self.orders.account)
@@ -649,7 +597,7 @@ class _Loop:
         elif not self.opened or result.exit_code == Exit.REFUSED:
             self._stop(result)
         else:
-            self._had_trouble(self.clock(), result.message)
+            self.health.had_trouble(self.clock(), result.message)
             self.observe(self.progress, f"{result.message}; trying again")
 
     def _wake(self) -> None:
@@ -741,13 +689,13 @@ class _Loop:
         what = "this machine slept, or its clock was set forward" if moved > 0 else "the clock was set back"
         self.observe(self.progress, f"{what} by {lasts(abs(moved))}; going on with new sessions")
         self.foreseen_at = -_FORESEE_SECONDS
-        self.resume_at = min(self.resume_at, wall)
+        self.health.resume_at = min(self.health.resume_at, wall)
         with self.ledger.transaction():
             for lane in self.lanes:
                 if not lane.in_flight:
                     self._withdraw(lane)
         if moved < 0:
-            self.ledger.mend_times(wall, self.orders.retry[-1] * 1.1)
+            self.ledger.mend_times(wall, self._longest_wait)
         self.queue = Agenda()
         self._refill()
         self._account_free()
@@ -799,17 +747,3 @@ class _Loop:
         ends = max(self.limits_end or now + left * gap, next_at or 0.0)
         progress.ends_at = ends if left and ends > now else None
         self.observe(progress, "")
-
-
-def _refused(server: Server, outcome: Outcome, words: str) -> OutreachError:
-    """Say why the run stops: the server refuses us."""
-    if outcome.kind is Kind.QUOTA:
-        return StoppedError(
-            f"the sending limit of the account at {server} is used up: {words}",
-            "nobody was charged for it; wait (often a day), lower OUTREACH_RATE, run the same command again",
-        )
-    return ServerError(
-        f"{server} refuses us, not the recipient: {words}",
-        "check OUTREACH_FROM and the login; nobody was charged for it, run again after that",
-        exit_code=Exit.REFUSED,
-    )

@@ -685,10 +685,10 @@ class Ledger:
             )
 
     def mend_times(self, now: float, longest_wait: float) -> bool:
-        """Undo what a clock that was ahead has written; tell whether anything was.
+        """Undo what a clock that was ahead has written; tell whether it was.
 
         Slots of the future become the past, with their distances kept, so that limits still hold them;
-        nobody waits longer than `longest_wait` seconds from now.
+        who would wait longer than `longest_wait` seconds is due now.
         """
         with self.transaction():
             latest = self._execute(sa.select(sa.func.max(_slot.c.at))).scalar() or 0.0
@@ -696,16 +696,15 @@ class Ledger:
             if ahead > _CLOCKS_DIFFER:
                 change = {"at": _slot.c.at - ahead, "ideal": _slot.c.ideal - ahead}
                 self._execute(sa.update(_slot).where(_slot.c.at > now).values(**change))
-            waits = self._execute(
+            self._execute(
                 sa.update(_delivery)
-                .where(_delivery.c.state == State.DEFERRED.value, _delivery.c.lease.is_(None))
-                .where(_delivery.c.next_attempt_at > now + longest_wait + _CLOCKS_DIFFER)
-                .values(next_attempt_at=now + longest_wait)
-            ).rowcount
+                .where(_delivery.c.lease.is_(None), _delivery.c.next_attempt_at > now + longest_wait)
+                .values(next_attempt_at=now)
+            )
             self._execute(
                 sa.update(_delivery).where(_delivery.c.first_attempt_at > now).values(first_attempt_at=now)
             )
-        return ahead > _CLOCKS_DIFFER or waits > 0
+        return ahead > _CLOCKS_DIFFER
 
     def end_run(self) -> None:
         """Give the lock back; leases that are left are dead from then on."""
