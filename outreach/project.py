@@ -17,7 +17,7 @@ from outreach import address, attachments, contacts, coverage, sources
 from outreach.errors import OutreachError, UsageError
 from outreach.ledger import Ledger
 from outreach.letters import Letter
-from outreach.model import OPEN_STATES, Identity
+from outreach.model import OPEN_STATES, Identity, State
 from outreach.settings import Settings
 
 _HERE = Path(__file__).parent
@@ -199,6 +199,7 @@ def overview(settings: Settings) -> tuple[list[tuple[str, str]], str]:
         with Ledger(settings.ledger) as ledger:
             for mailing in ledger.mailings():
                 wanting.pop(mailing.letter, None)
+            doubtful = ""
             for mailing in ledger.mailings()[:3]:
                 counts = ledger.counts(mailing)
                 said = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
@@ -207,6 +208,9 @@ def overview(settings: Settings) -> tuple[list[tuple[str, str]], str]:
                     step = step or f"outreach send {mailing.letter}" + (
                         f" --name {mailing.name}" if mailing.name != mailing.letter else ""
                     )
+                if counts[State.UNKNOWN]:
+                    doubtful = doubtful or f"outreach resolve --mailing {mailing.name}"
+            step = step or doubtful
             if ledger.mailings() and not wanting:
                 step = step or "outreach report -o report.csv"
     return lines, step or next(iter(wanting.values()), "outreach send --dry-run")

@@ -80,13 +80,18 @@ def end(console: Console, document: dict[str, Any], result: Result) -> None:
     console.out(f"{document['mailing']}: {', '.join(said) or 'nothing to send'}")
     if result.in_doubt:
         console.out(
-            f"{result.in_doubt} in doubt: the connection was lost after the mail was handed over; "
-            "they are not sent again by themselves (outreach resolve)"
+            f"{result.in_doubt} in doubt: handed over, and no answer came. "
+            "They are not sent again by themselves."
         )
     if result.interrupted:
         console.out("Stopped by you. The same command continues where it stands.")
     left = counts["planned"] + counts["deferred"]
-    console.next_step("the same command continues" if left else "outreach report -o report.csv")
+    after = (
+        f"outreach resolve --mailing {document['mailing']}"
+        if counts["unknown"]
+        else "outreach report -o report.csv"
+    )
+    console.next_step("the same command continues" if left else after)
 
 
 def in_doubt(console: Console, mailing: Mailing, doubtful: list[Delivery]) -> None:

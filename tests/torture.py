@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
 import json
 import os
 import random
@@ -51,6 +50,7 @@ ENDS = (0, 1, 69, 75, 77)
 _NOTHING_YET = ("there is no ledger", "nothing was sent yet", "is empty")
 _PATIENCE = 120.0  # no run here takes that long; one that does hangs
 _TRIES = 60
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Violation(AssertionError):
@@ -195,6 +195,12 @@ def moments(choose: random.Random, contacts: int, count: int) -> list[int]:
     return sorted(0 if choose.random() < 0.1 else choose.randrange(1, contacts) for _ in range(count))
 
 
+def _hear_signals() -> None:
+    """Forget what is ignored under nohup or in a shell's background: the command would inherit it."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+
+
 def strike(
     project: Project,
     running: Running,
@@ -204,9 +210,7 @@ def strike(
     blows: Callable[[subprocess.Popen[str]], None],
 ) -> subprocess.Popen[str]:
     """Start the command and hit it at a moment of the mailing, or a little later."""
-    # Under nohup the tests ignore SIGHUP, and what they start would inherit that.
-    hears = functools.partial(signal.signal, signal.SIGHUP, signal.SIG_DFL)
-    process = project.start(*arguments, preexec_fn=hears)
+    process = project.start(*arguments, preexec_fn=_hear_signals)
     if moment == 0:
         time.sleep(choose.uniform(0, 0.8))
     elif wait_for(running, max(moment, running.count() + 1), process):
@@ -409,7 +413,7 @@ def signals(
         choose, arguments, figures = random.Random(seed), sending(connections), Figures()
         doubt = 0
         for moment in moments(choose, contacts, count):
-            kind = choose.choice((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+            kind = choose.choice(_SIGNALS)
             twice = choose.random() < 0.3
             pause = choose.uniform(0, 0.02)
 
@@ -426,7 +430,7 @@ def signals(
 
             process = strike(project, running, arguments, moment, choose, interrupt)
             # Before it sends and when it has ended that, a signal ends it as it ends any program.
-            ends = (-signal.SIGTERM, -signal.SIGHUP, -signal.SIGINT, 130, 0, 1)
+            ends = (*(-number for number in _SIGNALS), 130, 0, 1)
             code, err = end(process, ends, may_trace=twice or moment == 0)
             verdict = judge(project, running, mails, final=False)
             if code < 0 and moment and not twice and verdict.left:
