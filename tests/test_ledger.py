@@ -241,3 +241,59 @@ def test_a_clock_that_was_ahead_holds_up_nobody_and_lifts_no_limit(tmp_path: Pat
         assert found == sorted([now - 60 * number for number in range(10)] + [now - 100], reverse=True)
         assert not ledger.mend_times(now, 1000.0)
         assert not ledger.mend_times(now - 4, 1000.0)  # what clocks differ by anyway
+
+
+# Runs that died ------------------------------------------------------------------------------------
+
+
+def test_whoever_looks_settles_what_a_dead_run_left(begun: tuple[Project, sink.Sink]) -> None:
+    project, server = begun
+    path = project.folder / "outreach.db"
+    with Ledger(path, create=True) as ledger:
+        ledger.begin_run(1.0)
+        first, second = [one.id for one in ledger.deliveries(ledger.mailings()[0])][1:3]
+        with ledger.transaction():
+            claimed = ledger.claim(first, 1e10)
+            assert claimed is not None
+            assert ledger.claim(second, 1e10) is not None
+            assert ledger.claim(second, 1e10) is None  # once is enough
+            assert ledger.intend(claimed, 1e10)
+        living = project.json("status", "--json")["counts"]
+        assert (living["planned"], living["sending"], living["unknown"]) == (2, 1, 0)
+        assert "being sent right now" in project.run("cancel", "--all").stderr
+    for counts in (
+        project.json("status", "--json")["counts"],
+        project.json("report", "--format", "json")["totals"],
+    ):
+        assert (counts["sending"], counts["unknown"]) == (0, 1)
+    assert len(server.record) == 1
+
+
+def test_an_intent_of_a_lost_lease_sends_nothing(begun: tuple[Project, sink.Sink]) -> None:
+    project, _ = begun
+    with Ledger(project.folder / "outreach.db", create=True) as ledger:
+        ledger.begin_run(1.0)
+        number = ledger.deliveries(ledger.mailings()[0])[1].id
+        with ledger.transaction():
+            claimed = ledger.claim(number, 1e10)
+        assert claimed is not None
+        with contextlib.closing(sqlite3.connect(ledger.path)) as other:
+            other.execute("UPDATE delivery SET lease = 'somebody' WHERE id = ?", [number])
+            other.commit()
+        with pytest.raises(LedgerError, match="not ours any more"), ledger.transaction():
+            ledger.intend(claimed, 1e10)
+
+
+def test_lock_files_of_dead_runs_are_removed_and_those_of_living_ones_stay(
+    begun: tuple[Project, sink.Sink],
+) -> None:
+    project, _ = begun
+    path = project.folder / "outreach.db"
+    for name in ("outreach.db.run-dead", "outreach.db.run-older"):
+        (project.folder / name).touch()
+    with Ledger(path, create=True) as living, Ledger(path, create=True) as other:
+        living.begin_run(1.0)
+        other.begin_run(1.0)
+        project.run(*UNLIMITED)
+        assert len(list(project.folder.glob("outreach.db.run-*"))) == 2
+    assert list(project.folder.glob("outreach.db.run-*")) == []
