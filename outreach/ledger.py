@@ -1,6 +1,6 @@
 """The one durable record: mailings, deliveries, attempts, suppressions, pace.
 
-SQLAlchemy Core on SQLite (WAL, synchronous=FULL: an acknowledged commit survives a power cut). Only this
+SQLAlchemy Core on SQLite (WAL, synchronous=EXTRA: an acknowledged commit survives a power cut). Only this
 module knows SQL. A run holds an operating-system lock on a file beside the ledger; its leases are dead
 exactly when that lock can be taken, so a crash is told from a slow neighbour without a clock. A claim is
 a lease on a `planned` row; the intent (`sending`) is committed before the final dot can leave.
@@ -11,9 +11,11 @@ Known limit: SQLite only.
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import hashlib
 import json
+import logging
 import os
 import secrets
 import sqlite3
@@ -35,7 +37,10 @@ from outreach.throttle import History, Slot
 
 SCHEMA_VERSION = 2
 _DAY = 86400
+_MAY_PASS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EROFS)
 _CLOCKS_DIFFER = 5.0  # seconds that are no reason to doubt the clock
+
+logging.getLogger("sqlalchemy").addHandler(logging.NullHandler())  # what fails is raised; nothing is logged
 
 _metadata = MetaData()
 _about = Table("about", _metadata, Column("name", Text, primary_key=True), Column("value", LargeBinary))
@@ -248,7 +253,9 @@ class Ledger:
                 if "locked" not in str(error):
                     raise
                 time.sleep(0.05)
-        raw.execute("PRAGMA synchronous = FULL")
+        # As FULL is with WAL. Where WAL cannot be had, the removal of the journal is made durable as well:
+        # otherwise a power cut could roll back an intent whose mail has left.
+        raw.execute("PRAGMA synchronous = EXTRA")
         raw.execute("PRAGMA foreign_keys = ON")
         return raw
 
@@ -677,7 +684,10 @@ class Ledger:
 
     def _refuse_damaged(self) -> None:
         """Look through the whole file before the first mail leaves. Raises LedgerError."""
-        found = [str(row[0]) for row in self._execute(sa.text("PRAGMA quick_check(1)"))]
+        with self._guard():
+            found = [str(row[0]) for row in self._execute(sa.text("PRAGMA quick_check(1)"))]
+            if "I/O error" in found[0]:
+                raise sqlite3.OperationalError("disk I/O error")  # it may pass
         if found != ["ok"]:
             raise LedgerError(
                 f"the ledger {self.path} is damaged: {' '.join(found[0].split())[:200]}",
@@ -709,7 +719,8 @@ class Ledger:
     def end_run(self) -> None:
         """Give the lock back; leases that are left are dead from then on."""
         if self._lock is not None and self._run is not None:
-            self._lock_path(self._run).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a folder that became read-only; the next run removes it
+                self._lock_path(self._run).unlink(missing_ok=True)
             self._lock.close()
         self._lock = self._run = None
 
@@ -911,6 +922,7 @@ def _create_private(path: Path) -> None:
         raise LedgerError(
             f"the ledger {path} cannot be made: {error.strerror}",
             "is the folder there, and may you write in it?",
+            exit_code=Exit.STOPPED if error.errno in _MAY_PASS else Exit.DATA,
         ) from None
 
 
