@@ -27,18 +27,19 @@ class Breaker:
 
     def saw(self, outcome: Outcome) -> str:
         """Count an outcome; return why the run must stop, or an empty string."""
-        if outcome.code is None or outcome.verdict is Verdict.DEFERRED or outcome.scope is Scope.SESSION:
-            return ""
         refused = outcome.verdict is Verdict.FAILED and outcome.scope is Scope.MESSAGE
+        answered = outcome.code is not None or refused  # too large by the server's own announcement
+        if not answered or outcome.verdict is Verdict.DEFERRED or outcome.scope is Scope.SESSION:
+            return ""
         self._answered += 1
         self._last.append(refused)
         self._dead += outcome.verdict is Verdict.FAILED and outcome.kind is Kind.BAD_MAILBOX
         if outcome.verdict is Verdict.SENT:
             self._alike = ("", 0)
         elif refused:
-            alike = f"{outcome.code} {outcome.enhanced}"
+            alike = f"{outcome.code} {outcome.enhanced} {outcome.kind}"
             self._alike = (alike, self._alike[1] + 1 if self._alike[0] == alike else 1)
-        words = f"{outcome.code} {outcome.reply}"
+        words = f"{outcome.code} {outcome.reply}" if outcome.code else outcome.reason
         if self._alike[1] >= _EQUAL:
             return f"the server refused {_EQUAL} messages in a row: {words}"
         if len(self._last) == _WINDOW and (count := sum(self._last)) >= _WINDOW * _REFUSED_SHARE:

@@ -7,6 +7,7 @@ OutreachError into a message and an exit code; a traceback only with --debug.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from outreach import __version__
-from outreach.console import Console
+from outreach.console import Console, heard
 from outreach.errors import Exit, LetterError, OutreachError, UsageError
 from outreach.times import lasts
 
@@ -37,6 +38,7 @@ _SECTIONS = {
     "Look first": ("contacts", "letters", "plan", "settings"),
     "While it runs": ("status", "cancel", "resolve", "suppress"),
 }
+_PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 _MANY = 5_000  # letters; rendering more takes seconds, so say what goes on
 _EXAMPLES = """\
 Four ways to begin:
@@ -147,7 +149,10 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 must not stop a mailing
-    sys.exit(_main(sys.argv[1:]))
+    code = _main(sys.argv[1:])
+    for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        signal.signal(number, signal.SIG_IGN)  # all is said and done: one more must not change the exit code
+    sys.exit(code)
 
 
 def _main(arguments: Sequence[str]) -> int:
@@ -174,6 +179,14 @@ def _main(arguments: Sequence[str]) -> int:
     except Exception as error:
         if "--debug" in arguments:
             raise
+        if isinstance(error, OSError) and error.strerror:
+            hint = "nothing is lost; run the same command again when that is put right"
+            where = f" ({error.filename})"[:300] if error.filename else ""
+            console.error(OutreachError(f"the system refuses: {error.strerror}{where}", hint))
+            return Exit.STOPPED if error.errno in _PASSING else Exit.DATA
+        if isinstance(error, UnicodeEncodeError) and any(not one.isprintable() for one in arguments):
+            console.error(UsageError("an argument is no readable text", "is the terminal set to UTF-8?"))
+            return Exit.USAGE
         text = " ".join(str(error).split())[:300]
         console.error(
             OutreachError(
@@ -738,6 +751,8 @@ def send(
         CONNECTIONS=None if connections is None else str(connections),
     )
     test_address = _test_address(test_to, to, dry_run)
+    if name is not None and not name.strip():
+        raise UsageError("a mailing needs a name", "leave --name out: then it has the letter's")
     people, text = _read(app, settings, letter, files)
     with _existing_ledger(settings) as existing:
         made = _plan(app, settings, people, text, existing, name, again or test_to is not None)
@@ -772,15 +787,18 @@ def send(
     password = consent.password() if count else None
     with Ledger(settings.ledger, create=True) as ledger:
         running = mailing.record(made, changes, joins, ledger, time.time(), revise, chosen)
-        selected = [one.id for one in mailing.select(ledger, running, chosen, limit)]
+        # Nothing to ask about was nothing to consent to, whatever was given back meanwhile.
+        ready = mailing.select(ledger, running, chosen, limit, time.time()) if count else []
+        selected = [one.id for one in ready]
         with app.console.progress() as observe:
             orders = mailing.orders(settings, server, password, wait=wait)
             result = delivery.run(ledger, running, selected, orders, observe)
         document = report.status(ledger, running, settings.rate, settings.rate_per_domain, orders.account)
-    if as_json:
-        _dump(document)
-    else:
-        screens.end(app.console, document, result)
+    with heard(1):
+        if as_json:
+            _dump(document)
+        else:
+            screens.end(app.console, document, result)
     if result.error is not None:
         app.console.error(result.error)
     return mailing.exit_code(result)

@@ -44,6 +44,18 @@ def _folded(text: str, used: int = 0) -> str:
     )[used:]
 
 
+@contextmanager
+def heard(stream: int = 2) -> Iterator[None]:
+    """Write to stderr (2) or stdout (1) as long as somebody listens.
+
+    A pipe that was closed, a window that is gone, a log on a full disk: none of them may end a mailing.
+    """
+    try:
+        yield
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+
+
 class Console:
     """Where a command prints."""
 
@@ -68,7 +80,8 @@ class Console:
     def say(self, text: str = "") -> None:
         """Print what goes on, to stderr."""
         if not self.quiet:  # letters that are shown keep their lines
-            click.echo(text if "\n" in text else _folded(text), err=True)
+            with heard():
+                click.echo(text if "\n" in text else _folded(text), err=True)
 
     def next_step(self, text: str) -> None:
         """End a command with its likely next step; on a terminal only."""
@@ -87,13 +100,14 @@ class Console:
     def error(self, error: OutreachError) -> None:
         """Print what stops a command: the message, every problem, the next step."""
         head = self._styled("outreach: ", fg="red", bold=True)
-        click.echo(head + _folded(printable(error.message), used=len("outreach: ")), err=True)
-        for problem in error.problems[:_MOST_PROBLEMS]:
-            click.echo(_folded(f"  {problem}"), err=True)
-        if len(error.problems) > _MOST_PROBLEMS:
-            click.echo(f"  … and {len(error.problems) - _MOST_PROBLEMS} more", err=True)
-        if error.hint:
-            click.echo(self._styled("  → ", fg="cyan") + _folded(printable(error.hint), used=4), err=True)
+        with heard():
+            click.echo(head + _folded(printable(error.message), used=len("outreach: ")), err=True)
+            for problem in error.problems[:_MOST_PROBLEMS]:
+                click.echo(_folded(f"  {problem}"), err=True)
+            if len(error.problems) > _MOST_PROBLEMS:
+                click.echo(f"  … and {len(error.problems) - _MOST_PROBLEMS} more", err=True)
+            if error.hint:
+                click.echo(self._styled("  → ", fg="cyan") + _folded(printable(error.hint), used=4), err=True)
 
     def _styled(self, text: str, **style: Any) -> str:
         return click.style(text, **style) if sys.stderr.isatty() and not self.plain else text
@@ -134,10 +148,10 @@ class Console:
             console=Rich(stderr=True, highlight=False),
             transient=True,
         )
-        with bar:
-            task = bar.add_task("", total=1)
+        task = bar.add_task("", total=1)
 
-            def observe(progress: Progress, note: str) -> None:
+        def observe(progress: Progress, note: str) -> None:
+            with heard():
                 bar.update(
                     task,
                     total=max(progress.total, 1),
@@ -147,7 +161,13 @@ class Console:
                 if note:
                     bar.console.print(f"  {note}", markup=False)
 
+        with heard():
+            bar.start()
+        try:
             yield observe
+        finally:
+            with heard():
+                bar.stop()
 
 
 def describe(progress: Progress) -> str:

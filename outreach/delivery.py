@@ -41,6 +41,8 @@ _IDLE_SECONDS = 60  # a session is closed when the next mail is due later than t
 _GRACE_SECONDS = 30  # how long mails in flight may finish after the first signal
 _QUICK = 0.01  # seconds: a server that answers the dot within this keeps one mail at a time in doubt
 _SLOW_OPENING = 5.0  # seconds after which people are told what is waited for
+_SHORT_PAUSE = 5.0  # seconds that a run waits for a session even if it was told not to wait
+_FRESH = 5.0  # seconds; a session that was idle for longer may be dead, and is asked carefully
 _JUMP = 30.0  # seconds that the clock may be away from the monotonic one before it counts as set
 _FORESEE_SECONDS = 60.0  # how often the end is worked out anew from the limits
 _FORESEE_MAILS = 20_000  # above this it would hold up the loop
@@ -233,7 +235,8 @@ class _Loop:
             return not self._refill(settle=True)
         if not self.orders.wait:
             self._account_free()
-            return not self._is_due(now)
+            soon = now + _SHORT_PAUSE >= self.health.resume_at
+            return not soon or (self.queue.next_at() or 0.0) > now or self.account_free_at > now
         return False
 
     def _refill(self, settle: bool = False) -> bool:
@@ -322,7 +325,9 @@ class _Loop:
     def _settle(self, work: _Work, outcome: Outcome) -> None:
         """Write down what became of a mail. Runs inside the turn's transaction."""
         one, now = work.delivery, self.clock()
-        outcome = self.health.weigh(one.id, outcome)
+        outcome = self.health.weigh(
+            one.id, outcome, len(self.queue), lambda: self.ledger.refusals_of_us(one.id)
+        )
         losses = self.losses.get(one.id, 0)
         if outcome.lost:
             self.losses[one.id] = losses + 1
@@ -487,7 +492,8 @@ class _Loop:
         lane.works.append(work)
         mail = work.delivery.contact.email
         sender = address.wire(self._version(work.delivery).sender.address)
-        lane.session.begin(sender, address.wire(mail), work.data, address.needs_smtputf8(mail))
+        smtputf8, fresh = address.needs_smtputf8(mail), lane.idle_seconds < _FRESH
+        lane.session.begin(sender, address.wire(mail), work.data, smtputf8, fresh)
 
     def _permit(self) -> _Lane | None:
         """Write down the intent for one mail whose body the server waits for; the longest waiting first.
@@ -516,9 +522,10 @@ class _Loop:
 
     def _withdraw(self, lane: _Lane) -> None:
         """Give back everything that a lane has, and leave its session."""
-        named = lane.session.phase not in (Phase.READY, Phase.MAIL)
+        named = lane.session.named
         while lane.works:
             self._put_back(lane.works.popleft(), named)
+            named = True  # what follows travels with its RCPT
         self._give_back(lane)
         lane.session.abandon()
 
@@ -729,7 +736,7 @@ class _Loop:
         orders = self.orders
         if not (orders.rate or orders.rate_per_domain) or not 0 < len(self.queue) <= _FORESEE_MAILS:
             return 0.0
-        history = self.ledger.history(account=orders.account)
+        history = self.ledger.recent(orders.account)
         return throttle.simulate(self.queue.domains(), orders.rate, orders.rate_per_domain, now, history)[1]
 
     def _show(self, force: bool = False) -> None:

@@ -8,7 +8,7 @@ Table: docs/architecture.md, "When a mail fails".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from outreach import retry
@@ -20,6 +20,7 @@ from outreach.times import when
 
 _TROUBLES = 12  # failed sessions in a row before the run stops: about twenty minutes
 _LONGEST_PAUSE = 300.0  # seconds
+_REFUSED_ALONE = 2  # runs in which the last recipient was refused as if it were our fault
 _SLOWED = 8  # times in a row
 
 
@@ -37,15 +38,20 @@ class Health:
         self._refusals = 0  # of us, in a row
         self._accused: dict[int, int] = {}  # delivery → how many were accepted when it first was refused so
 
-    def weigh(self, number: int, outcome: Outcome) -> Outcome:
+    def weigh(self, number: int, outcome: Outcome, left: int, before: Callable[[], int]) -> Outcome:
         """Reconsider a refusal at RCPT or later that sounds as if it were about us.
 
-        If others were accepted since this delivery was first refused so, it is about its recipient.
+        It is about its recipient if others were accepted since this delivery was first refused so; if it is
+        the last one and others were accepted in this run; or if it was refused so in two runs `before`.
+        A used-up quota is nobody's fault but ours.
         """
         if (outcome.verdict, outcome.scope) != (Verdict.FAILED, Scope.SESSION) or not outcome.reached_rcpt:
             return outcome
         accepted = self._accused.setdefault(number, self._sent)
-        return replace(outcome, scope=Scope.RECIPIENT) if self._sent > accepted else outcome
+        alone = (
+            left == 0 and outcome.kind is not Kind.QUOTA and (self._sent > 0 or before() >= _REFUSED_ALONE)
+        )
+        return replace(outcome, scope=Scope.RECIPIENT) if self._sent > accepted or alone else outcome
 
     def saw(self, outcome: Outcome, decision: Decision, now: float, left: int, others: int) -> str:
         """Take an outcome; return what people should be told, or an empty string.

@@ -233,7 +233,13 @@ class Ledger:
         )
         sa.event.listen(engine, "begin", _begin)
         self._engine = engine
+        self._real = path.resolve()  # whoever comes by another name must find the same locks
         self._inode = path.stat().st_ino
+        if path.stat().st_nlink > 1:
+            raise LedgerError(
+                f"the ledger {path} has a second name (a hard link)",
+                "two programs could use it without knowing of each other; remove one of the names",
+            )
         self._run: str | None = None
         self._lock: BinaryIO | None = None
         with self._guard():
@@ -360,6 +366,12 @@ class Ledger:
             there = self.path.stat().st_ino == self._inode
         except OSError:
             there = False
+        if self._lock is not None and not _has_name(self._lock, self._lock_path(self._run or "")):
+            raise LedgerError(
+                f"the lock file of this run beside {self.path} was removed",
+                "others may have taken over what it was sending; nothing more is sent, run again",
+                exit_code=Exit.STOPPED,
+            )
         if not there:
             raise LedgerError(
                 f"the ledger {self.path} was removed or replaced while this program used it",
@@ -726,11 +738,12 @@ class Ledger:
 
     def _locks(self) -> list[str]:
         """Return the runs that have, or had, a lock."""
-        start = f"{self.path.name}.run-"
-        return [path.name.removeprefix(start) for path in self.path.parent.glob(f"{glob.escape(start)}*")]
+        start = f"{self._real.name}.run-"
+        found = self._real.parent.glob(f"{glob.escape(start)}{'[0-9a-f]' * 16}")
+        return [path.name.removeprefix(start) for path in found if path.stat().st_size == 0]
 
     def _lock_path(self, run: str) -> Path:
-        return self.path.with_name(f"{self.path.name}.run-{run}")
+        return self._real.with_name(f"{self._real.name}.run-{run}")
 
     def settle_dead_runs(self, now: float) -> tuple[int, int]:
         """Free the claims of runs that died; what they were handing over becomes `unknown`. Count both."""
@@ -748,7 +761,7 @@ class Ledger:
                 words = "the program ended while the mail was being handed over: it may have been accepted"
                 outcome = Outcome(Verdict.UNKNOWN, Scope.SESSION, reason=words)
                 for row in doubtful:
-                    self.record(row.id, outcome, State.UNKNOWN, now, now, "", reason=words)
+                    self.record(row.id, outcome, State.UNKNOWN, now, now, "", reason=words, run=run)
                 unknown += len(doubtful)
                 freed += self._execute(sa.update(_delivery).where(mine).values(lease=None)).rowcount
         for run in dead:
@@ -760,7 +773,7 @@ class Ledger:
             _lock_file(self._lock_path(run)).close()
         except FileNotFoundError:
             return True
-        except BlockingIOError:
+        except OSError:  # it is held; or it cannot be told, and then it counts as living
             return False
         return True
 
@@ -780,7 +793,7 @@ class Ledger:
             query = (
                 sa.select(_slot.c.at, _slot.c.ideal, _slot.c.id)
                 .where(where)
-                .order_by(_slot.c.at.desc())
+                .order_by(_slot.c.at.desc(), _slot.c.id.desc())
                 .limit(1)
                 .offset(n - 1)
             )
@@ -790,6 +803,24 @@ class Ledger:
             return Slot(row.at, row.ideal if account is not None else row.at, row.id)
 
         return nth
+
+    def recent(self, account: str) -> History:
+        """Return the same history of an account, read once: for a simulation, which asks for all of it."""
+        query = sa.select(_slot.c.at, _slot.c.ideal, _slot.c.id).where(_slot.c.account == account)
+        found = [
+            Slot(row.at, row.ideal, row.id)
+            for row in self._execute(query.order_by(_slot.c.at.desc(), _slot.c.id.desc()))
+        ]
+        return lambda n: found[n - 1] if n <= len(found) else None
+
+    def refusals_of_us(self, number: int) -> int:
+        """Return how often a delivery was refused as if it were the sender's fault."""
+        query = sa.select(sa.func.count()).where(
+            _attempt.c.delivery_id == number,
+            _attempt.c.verdict == Verdict.FAILED.value,
+            _attempt.c.scope == Scope.SESSION.value,
+        )
+        return int(self._execute(query).scalar_one())
 
     def claim(self, number: int, now: float) -> Delivery | None:
         """Lease a delivery that is due; None when somebody else has it, or it is not to be sent any more.
@@ -801,9 +832,8 @@ class Ledger:
             return None
         if self._refused(one, now):
             return None
-        first = one.first_attempt_at or now
-        self._fast(_LEASE, number=number, run=self._run, first=first)
-        return replace(one, lease=self._run, first_attempt_at=first)
+        self._fast(_LEASE, number=number, run=self._run)
+        return replace(one, lease=self._run)
 
     def _refused(self, one: Delivery, now: float) -> bool:
         """Close a delivery whose address is suppressed; tell whether it was."""
@@ -833,8 +863,9 @@ class Ledger:
         self._execute(sa.delete(_slot).where(_slot.c.id == number))
 
     def forget_old_slots(self, now: float) -> None:
-        """Drop what no limit can count any more."""
-        self._execute(sa.delete(_slot).where(_slot.c.at < now - 2 * _DAY))
+        """Drop what no limit can count any more, by the clock and by the last slot: a clock may be wrong."""
+        latest = self._execute(sa.select(sa.func.max(_slot.c.at))).scalar() or now
+        self._execute(sa.delete(_slot).where(_slot.c.at < min(now, latest) - 2 * _DAY))
 
     def intend(self, one: Delivery, now: float) -> bool:
         """Write down that the body of this mail may leave now; False when the address is suppressed since."""
@@ -855,8 +886,12 @@ class Ledger:
         counts: bool = True,
         next_attempt_at: float | None = None,
         reason: str = "",
+        run: str | None = None,
     ) -> None:
-        """Append an attempt and move the delivery to its next state, lease released."""
+        """Append an attempt and move the delivery to its next state, lease released.
+
+        The lease is ours, or that of a dead `run`. Raises LedgerError when it is somebody else's by now.
+        """
         values: dict[str, Any] = {
             "delivery_id": number,
             "started_at": started_at,
@@ -872,16 +907,20 @@ class Ledger:
         self._fast(_ATTEMPT, **values)
         words = f"{outcome.code} {outcome.reply}".strip() if outcome.code else ""
         still_open = state in OPEN_STATES
-        self._fast(
+        done = self._fast(
             _RECORD,
             number=number,
+            run=run or self._run,
             new_state=state.value,
             charged=int(counts),
+            begun=started_at,
             due=next_attempt_at,
             ended=None if still_open else now,
             words=words,
             why=reason or outcome.reason,
         )
+        if done.rowcount != 1:
+            raise LedgerError(f"delivery {number} is not ours any more", exit_code=Exit.STOPPED)
 
 
 def _anew(reason: str) -> dict[str, Any]:
@@ -947,12 +986,20 @@ def _lock_file(path: Path, create: bool = False) -> BinaryIO:
 
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # A lock on a file that has lost its name would be seen by nobody.
-            if not path.exists() or path.stat().st_ino != os.fstat(handle.fileno()).st_ino:
+            if not _has_name(handle, path):
                 raise BlockingIOError
     except BaseException:
         handle.close()
         raise
     return handle
+
+
+def _has_name(handle: BinaryIO, path: Path) -> bool:
+    """Tell whether an open file is still what the path names."""
+    try:
+        return path.stat().st_ino == os.fstat(handle.fileno()).st_ino
+    except FileNotFoundError:
+        return False
 
 
 def _contact_to_json(contact: Contact) -> str:
@@ -1029,9 +1076,7 @@ _SUPPRESSED = _Statement(
         sa.or_(_suppression.c.until.is_(None), _suppression.c.until > _given("now")),
     )
 )
-_LEASE = _Statement(
-    sa.update(_delivery).where(_this).values(lease=_given("run"), first_attempt_at=_given("first"))
-)
+_LEASE = _Statement(sa.update(_delivery).where(_this).values(lease=_given("run")))
 _RELEASE = _Statement(sa.update(_delivery).where(_ours).values(lease=None))
 _INTEND = _Statement(sa.update(_delivery).where(_ours).values(state=State.SENDING.value))
 _TAKE_SLOT = _Statement(
@@ -1042,7 +1087,7 @@ _ATTEMPT = _Statement(
 )
 _RECORD = _Statement(
     sa.update(_delivery)
-    .where(_this)
+    .where(_ours)
     .values(
         # An attempt that does not count leaves it where it was: deferred, if it was tried before.
         state=sa.case(
@@ -1051,6 +1096,11 @@ _RECORD = _Statement(
         ),
         lease=None,
         attempts=_delivery.c.attempts + _given("charged"),
+        # Giving up counts from the first attempt that was charged, not from one that was taken back.
+        first_attempt_at=sa.case(
+            (_given("charged") == 1, sa.func.coalesce(_delivery.c.first_attempt_at, _given("begun"))),
+            else_=_delivery.c.first_attempt_at,
+        ),
         next_attempt_at=sa.func.coalesce(_given("due"), _delivery.c.next_attempt_at),
         finished_at=sa.func.coalesce(_given("ended"), _delivery.c.finished_at),
         reply=_given("words"),

@@ -28,6 +28,7 @@ class Link:
         self._mask = selectors.EVENT_READ
         self._step = -1  # of the session, when the deadline was set
         self.deadline: float | None = None  # monotonic seconds
+        self._heard_at = time.monotonic()
         selector.register(self._socket, self._mask, self)
 
     def read(self) -> list[Event]:
@@ -46,8 +47,14 @@ class Link:
                 return events + self.session.lost(f"the connection broke: {error.strerror or error}")
             if not data:
                 return events + self.session.lost("the server closed the connection")
+            self._heard_at = time.monotonic()
             events += self.session.receive(data)
         return events
+
+    @property
+    def idle_seconds(self) -> float:
+        """How long the server has said nothing."""
+        return time.monotonic() - self._heard_at
 
     def write(self) -> None:
         """Write what the socket takes, and set the deadline for the answer."""
@@ -74,8 +81,8 @@ class Link:
 
     def overdue(self, tick: float) -> list[Event]:
         """Return what happens when an answer has not come in time."""
-        if self.deadline is None or self.deadline > tick:
-            return []
+        if self.deadline is None or self.deadline > tick or self._step != self.session.step:
+            return []  # not yet; or it came in time, and this process was stopped meanwhile
         return self.session.lost(f"the server was silent for {self.session.patience or 0:.0f} s")
 
     def close(self) -> None:

@@ -373,7 +373,17 @@ def _refuse_overtaken(plan: Plan, changes: Changes, ledger: Ledger) -> None:
     """What the plan was compared with must still hold inside the transaction that records it."""
     begun = changes.mailing is None and ledger.mailing(plan.name) is not None
     holders = {} if plan.again else ledger.holders(plan.letter.name, besides=plan.name)
-    if begun or any(address.key(item.contact.email) in holders for item in changes.new):
+    joining = [
+        *(address.key(item.contact.email) for item in changes.new),
+        *(one.address for one in changes.failed),
+    ]
+    known = (
+        {one.address for one in ledger.deliveries(changes.mailing)}
+        if changes.mailing and changes.new
+        else set()
+    )
+    twice = any(address.key(item.contact.email) in known for item in changes.new)
+    if begun or twice or any(key in holders for key in joining):
         raise StoppedError(
             f"another process began to send {plan.letter.name} while this one was planning",
             "nothing was recorded; run the same command again: it joins in",
@@ -381,11 +391,13 @@ def _refuse_overtaken(plan: Plan, changes: Changes, ledger: Ledger) -> None:
 
 
 def select(
-    ledger: Ledger, mailing: Mailing, chosen: Callable[[Contact], bool], limit: int | None
+    ledger: Ledger, mailing: Mailing, chosen: Callable[[Contact], bool], limit: int | None, now: float
 ) -> list[Delivery]:
-    """Return the open deliveries that one run is to handle."""
+    """Return the open deliveries that one run is to handle; with a limit, those that can leave first."""
     found = [one for one in ledger.deliveries(mailing, OPEN_STATES) if chosen(one.contact)]
-    return found if limit is None else found[:limit]
+    if limit is not None:  # what waits, or is somebody else's, must not keep the others from their turn
+        found.sort(key=lambda one: (one.lease is not None, max(one.next_attempt_at, now)))
+    return found[:limit]
 
 
 def orders(

@@ -215,7 +215,7 @@ def duration(
 ) -> tuple[float, float]:
     """Return when the first and the last of these letters would leave at the settings' limits."""
     domains = [address.domain(contact.email) for contact in contacts]
-    history = ledger.history(account=settings.account) if ledger else (lambda n: None)
+    history = ledger.recent(settings.account) if ledger else (lambda n: None)
     return throttle.simulate(domains, settings.rate, settings.rate_per_domain, now, history)
 
 

@@ -153,7 +153,7 @@ def status(
     ends = None
     if pending:
         last = throttle.simulate(
-            [one.domain for one in pending], rate, per_domain, now, ledger.history(account=account)
+            [one.domain for one in pending], rate, per_domain, now, ledger.recent(account)
         )[1]
         ends = max(last, *(one.next_attempt_at for one in pending))
     sent, _ = ledger.sent_since(mailing, now - 3600)

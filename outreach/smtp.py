@@ -19,11 +19,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from outreach.model import Outcome, Scope, Verdict
+from outreach.model import Kind, Outcome, Scope, Verdict
 from outreach.verdicts import Stage, enhanced_code, judge
 
 _REPLY = re.compile(rb"([2-5][0-9][0-9])([ -]?)(.*)", re.DOTALL)
 _LONGEST_REPLY = 64 * 1024
+_PROGRESS = 8 * 1024  # bytes; a server that takes less in three minutes is taken for gone
 _JOINED = 64 * 1024  # bytes; smaller pieces are written together
 # RFC 5321 §4.5.3.2: how long to wait, in seconds, in each phase.
 _PATIENCE = {"mail": 300, "rcpt": 300, "data": 120, "body": 180, "dot": 600, "reset": 300, "quit": 10}
@@ -75,6 +76,7 @@ class _Mail:
     phase: Phase = Phase.MAIL
     reached_rcpt: bool = False
     ended: bool = False  # refused; what the server still says about it does not matter
+    taken: bool = False  # … but it has the recipient all the same
 
 
 class Session:
@@ -86,28 +88,35 @@ class Session:
         # Whether commands travel together from here on; to be switched off at any time.
         self.pipelining = pipelining and "pipelining" in extensions
         self.out_of_step = False  # it announced pipelining, and its answers did not fit
-        self.step = 0  # grows with every reply and every byte that the socket took: the server is alive
+        self.step = 0  # grows with every reply, and with what the socket took: the server is alive
         self._mails: deque[_Mail] = deque()  # the current one, and the next
         self._expected: deque[tuple[Phase, _Mail | None]] = deque()  # what the replies to come answer
         self._trusted = not self.pipelining  # the server has shown that it takes commands sent together
         self._closed = False
         self._incoming = b""
-        self._lines: list[bytes] = []
+        self._lines: list[bytes] = []  # of a reply that goes on
+        self._size = 0  # of these
         self._outgoing: deque[bytes] = deque()
         self._written = 0  # bytes of the first piece
+        self._taken = 0  # bytes since the last step
         self._until_dot = 0  # bytes to write until the current mail is in doubt
 
     # What the caller says ----------------------------------------------------------------------
 
-    def begin(self, sender: str, recipient: str, message: bytes, smtputf8: bool = False) -> None:
+    def begin(
+        self, sender: str, recipient: str, message: bytes, smtputf8: bool = False, fresh: bool = True
+    ) -> None:
         """Start a transaction, or let it follow the current one (see `takes`).
 
-        `message` has CRLF line ends and no dot-stuffing; addresses are in wire form.
+        `message` has CRLF line ends and no dot-stuffing; addresses are in wire form. A session that is not
+        `fresh`, that has been idle for a while, may be dead: then MAIL goes alone first, since a RCPT that
+        was written counts as one that arrived.
         """
         assert self.takes, self.phase
         if re.search(r"[\r\n]", sender + recipient):  # no assert: this must hold under python -O as well
             raise ValueError("an address is one line")
-        mail = _Mail(recipient, message, self.pipelining)
+        grouped = self.pipelining and (fresh or bool(self._mails))
+        mail = _Mail(recipient, message, grouped, reached_rcpt=grouped)
         self._mails.append(mail)
         options = f" SIZE={len(message)}" if "size" in self.extensions else ""
         if smtputf8:
@@ -127,9 +136,9 @@ class Session:
     def refusal(self, message: bytes, smtputf8: bool) -> Outcome | None:
         """Tell before a transaction what this server would refuse by its own announcement."""
         size = self.extensions.get("size", "").split()
-        if size and size[0].isdecimal() and 0 < int(size[0]) < len(message):
+        if size and size[0].isdecimal() and len(size[0]) <= 20 and 0 < int(size[0]) < len(message):
             reason = f"the message has {len(message)} bytes, the server takes {size[0]}"
-            return Outcome(Verdict.FAILED, Scope.MESSAGE, reason=reason)
+            return Outcome(Verdict.FAILED, Scope.MESSAGE, reason=reason, kind=Kind.SIZE)
         if smtputf8 and "smtputf8" not in self.extensions:
             reason = "the server cannot take an address with such letters before the @ (no SMTPUTF8)"
             return Outcome(Verdict.FAILED, Scope.RECIPIENT, reason=reason)
@@ -171,7 +180,9 @@ class Session:
         """Say that the socket took the first `count` bytes of `outgoing`."""
         if count == 0:
             return
-        self.step += 1
+        self._taken += count
+        if self._taken >= _PROGRESS or len(self.outgoing) == count:
+            self.step, self._taken = self.step + 1, 0
         self._written += count
         if self._written == len(self._outgoing[0]):
             self._outgoing.popleft()
@@ -191,6 +202,11 @@ class Session:
         if self._expected:
             return Phase.QUIT if self._expected[0][0] is Phase.QUIT else Phase.RESET
         return Phase.READY
+
+    @property
+    def named(self) -> bool:
+        """Tell whether the server was told the recipient of the current mail."""
+        return bool(self._mails) and self._mails[0].reached_rcpt
 
     @property
     def busy(self) -> bool:
@@ -221,7 +237,7 @@ class Session:
         self._incoming += data
         while not self._closed:
             line, newline, rest = self._incoming.partition(b"\n")
-            if len(line) + sum(map(len, self._lines)) > _LONGEST_REPLY:
+            if len(line) + self._size > _LONGEST_REPLY:
                 return events + self._broken("the server's reply never ends")
             if not newline:
                 return events
@@ -239,9 +255,10 @@ class Session:
         if not found or (self._lines and self._lines[0][:3] != line[:3]):
             return self._broken(f"the server said what is no SMTP reply: {words_of([line])[:200]}", True)
         self._lines.append(line)
+        self._size += len(line) + 2
         if found[2] == b"-":
             return []
-        lines, self._lines = self._lines, []
+        lines, self._lines, self._size = self._lines, [], 0
         self.step += 1
         return self._reply(int(found[1]), words_of([one[4:] for one in lines]))
 
@@ -258,7 +275,7 @@ class Session:
             stage = what if mail is None or mail.phase is not Phase.BODY else Phase.BODY
             return self._end(self._judge(Stage(stage.value), code, words) if self._mails else None)
         if mail is None or mail.ended:
-            return self._remains(what, code, words)
+            return self._remains(what, mail, code, words)
         match what:
             case Phase.MAIL if code // 100 == 2:
                 mail.phase, mail.reached_rcpt = Phase.RCPT, True
@@ -286,6 +303,7 @@ class Session:
         if self._in_question and about_protocol:
             # What it says may be about our commands and not about the mail: ask again, one by one.
             return self._broken(f"the server said {code} {words[:200]} to commands sent together", True)
+        mail.reached_rcpt = what is not Phase.MAIL
         outcome = self._judge(Stage(what.value), code, words)
         mail.ended = True
         self._mails.popleft()
@@ -295,10 +313,12 @@ class Session:
             self._command(Phase.RESET, "RSET")
         return [Finished(outcome)]
 
-    def _remains(self, what: Phase, code: int, words: str) -> list[Event]:
+    def _remains(self, what: Phase, mail: _Mail | None, code: int, words: str) -> list[Event]:
         """Take what is still said about a mail that was refused already."""
         if what is Phase.DATA:
             self._trusted = True
+            if code == 354 and mail is not None and mail.taken:
+                return self._end(None)  # even a dot alone would be a mail now
             if code == 354:  # the server has no recipient and wants a body all the same: an empty one
                 self._write(b".\r\n")
                 self._expected.append((Phase.DOT, None))
@@ -307,6 +327,8 @@ class Session:
                 self._command(Phase.RESET, "RSET")
                 return []
         elif code // 100 == 2 or (code >= 400 and what is not Phase.RESET):
+            if mail is not None and what is Phase.RCPT:
+                mail.taken = code < 400
             return []
         return self._broken(f"the server said {code} {words[:200]} out of turn", True)
 

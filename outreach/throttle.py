@@ -9,6 +9,7 @@ Pure: the time and the history are arguments. Times are seconds since the epoch.
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -90,10 +91,9 @@ def simulate(
     for number, name in enumerate(names):
         agenda.add(number, name, 0.0)
     account = _Past(max((limit.count for limit in rate), default=1))
-    before = [
-        slot for n in range(max((limit.count for limit in rate), default=0), 0, -1) if (slot := history(n))
-    ]
-    account.slots.extend(before)
+    most = max((limit.count for limit in rate), default=0)
+    before = itertools.takewhile(lambda slot: slot is not None, map(history, range(1, most + 1)))
+    account.slots.extendleft(slot for slot in before if slot is not None)
     past = {name: _Past(max((limit.count for limit in per_domain), default=1)) for name in names}
     first: float | None = None
     now, seed = start, 0

@@ -34,7 +34,8 @@ def stopped_at(outcomes: list[Outcome]) -> int | None:
         ([SPAM, LARGE] * 5, None),
         ([SPAM] * 4 + [LARGE] + [SPAM] * 5, 10),
         ([SPAM] * 2 + [GONE, LATER, FULL] + [SPAM] * 3, 8),  # what says nothing of the message is no break
-        ([LATER] * 50 + [OURS] * 50 + [NOT_ASKED] * 50, None),
+        ([LATER] * 50 + [OURS] * 50, None),
+        ([NOT_ASKED] * 9, 5),  # too large by the server's own announcement
         # ten of the last hundred
         (([GOOD] * 8 + [SPAM]) * 11 + [GOOD], 100),
         (([GOOD] * 11 + [SPAM]) * 40, None),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 import signal
 import socket
@@ -17,9 +18,12 @@ import sink
 import trustme
 from conftest import Project
 
-from outreach import delivery
+from outreach import contacts, delivery, links, mailing, plan, settings
+from outreach import project as project_of
+from outreach.errors import StoppedError
 from outreach.ledger import Ledger
 from outreach.model import Security, Server
+from outreach.smtp import Session
 
 UNLIMITED = ("send", "--yes", "--rate", "unlimited", "--rate-per-domain", "unlimited")
 
@@ -400,7 +404,7 @@ def test_a_suppression_between_claim_and_intent_is_obeyed(ready: Project, tmp_pa
                         session.sendall(b"220 hello\r\n")
                         recipient = b""
                         for line in lines:
-                            if line.startswith(b"EHLO"):
+                            if line.upper().startswith(b"EHLO"):
                                 session.sendall(b"250-hello\r\n250 PIPELINING\r\n")
                             elif line.startswith(b"RCPT"):
                                 recipient = line
@@ -517,10 +521,10 @@ def test_a_clock_that_jumps_loses_nobody_and_mails_nobody_twice(
         target = Server("127.0.0.1", server.port, Security.OFF)
         orders = delivery.Orders(target, "", None, "[127.0.0.1]", (), (), 2, (1,), 60)
         with Ledger(ready.folder / "outreach.db", create=True) as ledger:
-            mailing = ledger.mailings()[0]
-            chosen = [one.id for one in ledger.deliveries(mailing)]
+            first = ledger.mailings()[0]
+            chosen = [one.id for one in ledger.deliveries(first)]
             result = delivery.run(
-                ledger, mailing, chosen, orders, lambda progress, note: notes.append(note), Jumping(after, by)
+                ledger, first, chosen, orders, lambda progress, note: notes.append(note), Jumping(after, by)
             )
         assert result.error is None
         assert sorted(server.recipients) == sorted(mails)
@@ -559,3 +563,107 @@ def test_a_signal_before_anything_left_is_one_line(ready: Project, number: signa
     assert process.returncode in (130, 78)  # 78: it was quicker, and found that there is no server set
     assert "Traceback" not in err
     assert out == ""
+
+
+# What a hostile reader found -----------------------------------------------------------------------
+
+
+def test_nobody_listening_to_stderr_does_not_end_a_mailing(ready: Project) -> None:
+    mails = ready.contacts(20)
+    with sink.run() as server:
+        ready.env["OUTREACH_SMTP_URL"] = server.url
+        server.rcpt_replies = {mail: ["550 5.7.1 policy"] for mail in mails[::5]}
+        process = ready.start(*UNLIMITED)
+        assert process.stderr is not None
+        process.stderr.close()
+        assert process.wait(60) == 1
+        assert len(server.record) == 16
+    found = list(states(ready).values())
+    assert (found.count("sent"), found.count("failed")) == (16, 4)
+
+
+@pytest.mark.parametrize(("size", "code"), [("9" * 5000, 0), ("100", 75)])
+def test_an_absurd_size_limit_fails_nobody_in_masses(ready: Project, size: str, code: int) -> None:
+    mails = ready.contacts(30)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def work() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    session = listener.accept()[0]
+                    with session, session.makefile("rb") as lines:
+                        session.sendall(b"220 hello\r\n")
+                        for line in lines:
+                            if line.upper().startswith(b"EHLO"):
+                                session.sendall(f"250-hello\r\n250 SIZE {size}\r\n".encode())
+                            elif line.startswith(b"DATA"):
+                                session.sendall(b"354 go\r\n")
+                                list(iter(lines.readline, b".\r\n"))
+                                session.sendall(b"250 taken\r\n")
+                            else:
+                                session.sendall(b"250 ok\r\n")
+
+        threading.Thread(target=work, daemon=True).start()
+        ready.env["OUTREACH_SMTP_URL"] = f"smtp://127.0.0.1:{listener.getsockname()[1]}"
+        ready.run(*UNLIMITED, "--connections", "1", code=code)
+    found = list(states(ready).values())
+    assert found.count("failed") == (5 if code else 0)
+    assert len(mails) == len(found)
+
+
+def test_the_last_recipient_who_refuses_us_fails_alone(ready: Project) -> None:
+    mails = ready.contacts(4)
+    with sink.run() as server:
+        server.rcpt_replies = {mails[3]: ["550 5.7.1 You are not authorized to mail this group"] * 9}
+        ready.env["OUTREACH_SMTP_URL"] = server.url
+        ready.run(*UNLIMITED, "--connections", "1", code=1)
+        assert [states(ready)[mail] for mail in mails] == ["sent"] * 3 + ["failed"]
+
+
+def test_a_limit_chooses_those_who_can_leave(ready: Project) -> None:
+    mails = ready.contacts(9)
+    with sink.run() as server:
+        server.rcpt_replies = {mail: ["451 4.7.1 greylisted"] * 9 for mail in mails[:3]}
+        ready.env["OUTREACH_SMTP_URL"] = server.url
+        for _ in range(3):
+            ready.run(*UNLIMITED, "--limit", "3", "--no-wait", code=75)
+        assert sorted(server.recipients) == mails[3:]
+
+
+def test_a_failed_letter_that_another_mailing_sends_meanwhile_is_not_sent_again(ready: Project) -> None:
+    mails = ready.contacts(2)
+    with sink.run() as server:
+        server.rcpt_replies = {mails[0]: ["550 5.7.1 policy"]}
+        ready.env["OUTREACH_SMTP_URL"] = server.url
+        ready.run(*UNLIMITED, "--name", "first", code=1)
+        loaded = settings.load(ready.folder, {**os.environ, **ready.env}, {"LEDGER": None})
+        people = contacts.read([ready.folder / "contacts.csv"])
+        letter = project_of.open_letter(loaded, ready.folder / "templates", "hello", [])
+        with Ledger(ready.folder / "outreach.db", create=True) as ledger:
+            made = plan.make("first", letter, people, loaded, ledger, time.time(), False)
+            changes = mailing.compare(made, ledger, retry_failed=True)
+            assert [one.contact.email for one in changes.failed] == [mails[0]]
+            ready.run(*UNLIMITED, "--name", "second")  # while the question waits for its answer
+            with pytest.raises(StoppedError, match="another process"):
+                mailing.record(made, changes, False, ledger, time.time())
+        assert server.recipients == [mails[1], mails[0]]
+
+
+def test_a_limit_of_millions_costs_no_time(ready: Project) -> None:
+    ready.contacts(3)
+    with sink.run() as server:
+        ready.env["OUTREACH_SMTP_URL"] = server.url
+        ready.run("send", "--yes", "--rate", "1000000000/day", "--rate-per-domain", "unlimited")
+        assert len(server.record) == 3
+
+
+def test_a_process_that_was_stopped_for_long_takes_the_answers_that_came(ready: Project) -> None:
+    """The deadline belongs to the answer, and the answer is there."""
+    link = links.Link.__new__(links.Link)
+    link.session = Session({})
+    link.session.begin("press@mail.example", "ann@party.example", b"x\r\n")
+    link._step, link.deadline = link.session.step, 1.0
+    link.session.receive(b"250 ok\r\n")
+    assert link.overdue(2.0) == []
+    link._step = link.session.step
+    assert link.overdue(2.0) != []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from outreach.errors import Exit
@@ -88,13 +90,21 @@ def test_a_refusal_of_the_account_stops_the_run(outcomes: list[Outcome], left: i
 
 def test_a_refusal_that_sounds_like_ours_is_about_the_recipient_once_others_were_accepted() -> None:
     health = Health("mail.example:587", (300,))
-    assert health.weigh(1, NOT_US).scope is Scope.SESSION
-    assert health.weigh(1, NOT_US).scope is Scope.SESSION
+
+    def scope(number: int, outcome: Outcome, left: int = 9, before: int = 0) -> Scope:
+        return health.weigh(number, outcome, left, lambda: before).scope
+
+    assert scope(1, NOT_US) is Scope.SESSION
+    assert scope(1, NOT_US) is Scope.SESSION
+    assert scope(1, NOT_US, left=0) is Scope.SESSION  # nobody to compare with
+    assert scope(1, NOT_US, left=0, before=2) is Scope.RECIPIENT  # but so it was in two runs before
     see(health, SENT)
-    assert health.weigh(1, NOT_US).scope is Scope.RECIPIENT
-    assert health.weigh(2, NOT_US).scope is Scope.SESSION  # not since this one was refused
-    assert health.weigh(1, SENDER).scope is Scope.SESSION
-    assert health.weigh(1, SENT) is SENT
+    assert scope(1, NOT_US) is Scope.RECIPIENT
+    assert scope(2, NOT_US) is Scope.SESSION  # not since this one was refused
+    assert scope(3, NOT_US, left=0) is Scope.RECIPIENT  # the last one, after others
+    assert scope(4, replace(NOT_US, kind=Kind.QUOTA), left=0, before=9) is Scope.SESSION
+    assert scope(1, SENDER) is Scope.SESSION
+    assert health.weigh(1, SENT, 0, lambda: 9) is SENT
 
 
 def test_the_first_reason_to_stop_is_the_one_that_is_told() -> None:

@@ -17,7 +17,7 @@ from conftest import Project
 
 from outreach.errors import LedgerError
 from outreach.ledger import Ledger
-from outreach.model import Outcome, Scope, Verdict
+from outreach.model import Outcome, Scope, State, Verdict
 from outreach.smtp import Finished, Session
 
 
@@ -289,11 +289,70 @@ def test_lock_files_of_dead_runs_are_removed_and_those_of_living_ones_stay(
 ) -> None:
     project, _ = begun
     path = project.folder / "outreach.db"
-    for name in ("outreach.db.run-dead", "outreach.db.run-older"):
-        (project.folder / name).touch()
+    for name in ("0123456789abcdef", "fedcba9876543210"):
+        (project.folder / f"outreach.db.run-{name}").touch()
+    foreign = [project.folder / f"outreach.db.run-{name}" for name in ("2", "0123456789abcdee")]
+    for one in foreign:  # whatever it is, it is not ours
+        one.write_text("somebody's data")
     with Ledger(path, create=True) as living, Ledger(path, create=True) as other:
         living.begin_run(1.0)
         other.begin_run(1.0)
         project.run(*UNLIMITED)
-        assert len(list(project.folder.glob("outreach.db.run-*"))) == 2
-    assert list(project.folder.glob("outreach.db.run-*")) == []
+        assert len(list(project.folder.glob("outreach.db.run-*"))) == 2 + len(foreign)
+    assert sorted(project.folder.glob("outreach.db.run-*")) == sorted(foreign)
+
+
+def test_a_ledger_by_another_name_has_the_same_locks(begun: tuple[Project, sink.Sink]) -> None:
+    project, _ = begun
+    path = project.folder / "outreach.db"
+    (project.folder / "elsewhere").mkdir()
+    (project.folder / "elsewhere" / "link.db").symlink_to(path)
+    with Ledger(path, create=True) as living:
+        living.begin_run(1.0)
+        with living.transaction():
+            claimed = living.claim(living.deliveries(living.mailings()[0])[1].id, 1e10)
+            assert claimed is not None
+            living.intend(claimed, 1e10)
+        counts = project.json("--ledger", "sqlite:///elsewhere/link.db", "status", "--json")["counts"]
+        assert (counts["sending"], counts["unknown"]) == (1, 0)
+        with pytest.raises(LedgerError, match="lock file"):
+            living._lock_path(living._run or "").unlink()
+            with living.transaction():
+                raise AssertionError("nothing runs inside")
+    (project.folder / "hard.db").hardlink_to(path)
+    assert "second name" in project.run("status", code=65).stderr
+
+
+def test_giving_up_counts_from_an_attempt_that_was_charged(begun: tuple[Project, sink.Sink]) -> None:
+    project, _ = begun
+    with Ledger(project.folder / "outreach.db", create=True) as ledger:
+        ledger.begin_run(1.0)
+        number = ledger.deliveries(ledger.mailings()[0])[1].id
+        lost = Outcome(Verdict.DEFERRED, Scope.SESSION, reason="gone", lost=True)
+        later = Outcome(Verdict.DEFERRED, Scope.RECIPIENT, 451, reply="later")
+        for outcome, counts, began, first in (
+            (lost, False, 10.0, None),
+            (later, True, 20.0, 20.0),
+            (later, True, 30.0, 20.0),
+        ):
+            with ledger.transaction():
+                assert ledger.claim(number, 1e10) is not None
+                state = State.DEFERRED if counts else State.PLANNED
+                ledger.record(number, outcome, state, began, began, "", counts=counts)
+            assert ledger.delivery(number).first_attempt_at == first
+            with ledger.transaction():
+                assert ledger.claim(number, 1e10) is not None
+                ledger.release(number)
+
+
+def test_a_clock_that_is_ahead_once_does_not_forget_what_was_sent(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "outreach.db", create=True) as ledger:
+        with ledger.transaction():
+            for number in range(10):
+                ledger.take_slot("me", "d.example.org", 1e9 + number, 1e9 + number)
+        ledger.begin_run(1e9 + 30 * 86400)
+        assert ledger.recent("me")(10) is not None
+        with ledger.transaction():
+            ledger.take_slot("me", "d.example.org", 1e9 + 30 * 86400, 1e9)
+        ledger.forget_old_slots(1e9 + 30 * 86400)
+        assert ledger.recent("me")(2) is None  # but they do not stay for ever

@@ -122,7 +122,6 @@ def test_without_the_announcement_or_when_switched_off_it_goes_one_by_one() -> N
     ("replies", "verdict", "scope", "reached"),
     [
         (["550 5.7.1 sender", "503 5.5.1 no MAIL", "503 5.5.1 no RCPT"], FAILED, OURS, False),
-        (["451 4.3.0 later", "250 ok", "354 go"], DEFERRED, OURS, False),  # a server that does not care
         (["250 ok", "550 5.1.1 unknown", "554 5.5.1 no valid recipients"], FAILED, THEIRS, True),
         (["250 ok", "450 4.2.0 greylisted", "354 go"], DEFERRED, THEIRS, True),
         (["250 ok", "250 ok", "451 4.3.0 later"], DEFERRED, LETTER, True),
@@ -150,6 +149,26 @@ def test_a_refused_mail_sends_no_body_and_the_session_goes_on(
     assert not session.out_of_step
     session.begin(SENDER, "cy@party.example", b"x\r\n")
     assert written(session) == GROUP % b"cy"
+
+
+@pytest.mark.parametrize("rcpt", [b"250 ok\r\n", b"251 will forward\r\n"])
+def test_no_dot_is_sent_where_a_server_took_the_recipient_without_a_sender(rcpt: bytes) -> None:
+    """Even a dot alone would be a mail then, an empty one."""
+    session = begun()
+    events = session.receive(b"451 4.3.0 later\r\n" + rcpt + b"354 go\r\n")
+    assert outcomes(events) == [(DEFERRED, OURS)]
+    assert events[-1] == Closed()
+    assert not session.outgoing
+
+
+def test_an_idle_session_is_asked_carefully() -> None:
+    session = Session({"pipelining": ""})
+    session.begin(SENDER, "ann@party.example", b"x\r\n", fresh=False)
+    assert written(session) == b"MAIL FROM:<press@mail.example>\r\n"
+    (made,) = [one.outcome for one in session.lost("gone") if isinstance(one, Finished)]
+    assert not made.reached_rcpt  # nobody was named: it counts against no limit
+    (made,) = [one.outcome for one in begun().lost("gone") if isinstance(one, Finished)]
+    assert made.reached_rcpt
 
 
 def test_a_lone_dot_that_is_taken_counts_for_nobody() -> None:
