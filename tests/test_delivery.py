@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import resource
 import signal
@@ -414,7 +415,9 @@ def test_a_suppression_between_claim_and_intent_is_obeyed(ready: Project, tmp_pa
                                     told.set()
                                     go_on.wait(30)
                                 session.sendall(b"354 go\r\n")
-                                bodies.append(recipient + b"".join(iter(lines.readline, b".\r\n")))
+                                bodies.append(
+                                    recipient + b"".join(itertools.takewhile(b".\r\n".__ne__, lines))
+                                )
                                 session.sendall(b"250 taken\r\n")
                             else:
                                 session.sendall(b"250 ok\r\n")
@@ -598,7 +601,7 @@ def test_an_absurd_size_limit_fails_nobody_in_masses(ready: Project, size: str, 
                                 session.sendall(f"250-hello\r\n250 SIZE {size}\r\n".encode())
                             elif line.startswith(b"DATA"):
                                 session.sendall(b"354 go\r\n")
-                                list(iter(lines.readline, b".\r\n"))
+                                list(itertools.takewhile(b".\r\n".__ne__, lines))
                                 session.sendall(b"250 taken\r\n")
                             else:
                                 session.sendall(b"250 ok\r\n")

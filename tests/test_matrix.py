@@ -7,6 +7,7 @@ smtplib reads from one. Time-outs are injected: patience is shortened, nothing w
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 import threading
 from collections.abc import Iterator
@@ -255,7 +256,7 @@ def slow_server(silent_at: str, pipelining: bool, gap: float | None) -> Iterator
                     session.sendall(b"250-hello\r\n250 %s\r\n" % (b"PIPELINING" if pipelining else b"HELP"))
                 elif word == "data":
                     answer(session, "data", b"354 go\r\n")
-                    body = b"".join(iter(lines.readline, b".\r\n"))
+                    body = b"".join(itertools.takewhile(b".\r\n".__ne__, lines))
                     bodies.append(body)
                     answer(session, "dot", b"250 2.0.0 taken with a long and friendly text\r\n")
                 else:
