@@ -41,7 +41,6 @@ _IDLE_SECONDS = 60  # a session is closed when the next mail is due later than t
 _GRACE_SECONDS = 30  # how long mails in flight may finish after the first signal
 _QUICK = 0.01  # seconds: a server that answers the dot within this keeps one mail at a time in doubt
 _SLOW_OPENING = 5.0  # seconds after which people are told what is waited for
-_SHORT_PAUSE = 5.0  # seconds that a run waits for a session even if it was told not to wait
 _FRESH = 5.0  # seconds; a session that was idle for longer may be dead, and is asked carefully
 _JUMP = 30.0  # seconds that the clock may be away from the monotonic one before it counts as set
 _FORESEE_SECONDS = 60.0  # how often the end is worked out anew from the limits
@@ -235,8 +234,7 @@ class _Loop:
             return not self._refill(settle=True)
         if not self.orders.wait:
             self._account_free()
-            soon = now + _SHORT_PAUSE >= self.health.resume_at
-            return not soon or (self.queue.next_at() or 0.0) > now or self.account_free_at > now
+            return not self._is_due(now)
         return False
 
     def _refill(self, settle: bool = False) -> bool:

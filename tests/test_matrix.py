@@ -257,7 +257,8 @@ def slow_server(silent_at: str, pipelining: bool, gap: float | None) -> Iterator
                 elif word == "data":
                     answer(session, "data", b"354 go\r\n")
                     body = b"".join(itertools.takewhile(b".\r\n".__ne__, lines))
-                    bodies.append(body)
+                    if body:
+                        bodies.append(body)
                     answer(session, "dot", b"250 2.0.0 taken with a long and friendly text\r\n")
                 else:
                     answer(session, word, b"250 ok\r\n")
