@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,11 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.sta
     "COLUMNS": "200",
     "TZ": "UTC",
 }
+# A background job of a shell ignores some signals, and so would all that it starts; as under nohup.
+for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.SIG_DFL)
+
 COMMAND = [sys.executable, "-m", "outreach"]
 
 
