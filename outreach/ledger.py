@@ -1,9 +1,8 @@
 """The one durable record: mailings, deliveries, attempts, suppressions, pace.
 
 SQLAlchemy Core on SQLite (WAL, synchronous=EXTRA: an acknowledged commit survives a power cut). Only this
-module knows SQL. A run holds an operating-system lock on a file beside the ledger; its leases are dead
-exactly when that lock can be taken, so a crash is told from a slow neighbour without a clock. A claim is
-a lease on a `planned` row; the intent (`sending`) is committed before the final dot can leave.
+module and schema.py know SQL. A claim is a lease on a `planned` row; the intent (`sending`) is committed
+before the final dot can leave. Whose leases are dead, locks.py knows.
 Raises LedgerError: 65 when the file is no ledger of ours, 75 when it cannot be written now.
 Known limit: SQLite only.
 """
@@ -12,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import glob
 import hashlib
 import json
 import logging
@@ -24,121 +22,32 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text
 from sqlalchemy.dialects import sqlite
 
-from outreach import address
+from outreach import address, schema
 from outreach.errors import Exit, LedgerError
+from outreach.locks import Locks
 from outreach.model import HELD_STATES, OPEN_STATES, Contact, Identity, Outcome, Scope, State, Verdict
+from outreach.schema import about as _about
+from outreach.schema import attempt as _attempt
+from outreach.schema import delivery as _delivery
+from outreach.schema import excluded as _excluded
+from outreach.schema import file as _file
+from outreach.schema import mailing as _mailing
+from outreach.schema import metadata as _metadata
+from outreach.schema import slot as _slot
+from outreach.schema import suppression as _suppression
+from outreach.schema import version as _version
 from outreach.throttle import History, Slot
 
-SCHEMA_VERSION = 2
 _DAY = 86400
 _MAY_PASS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EROFS)
 _CLOCKS_DIFFER = 5.0  # seconds that are no reason to doubt the clock
 
 logging.getLogger("sqlalchemy").addHandler(logging.NullHandler())  # what fails is raised; nothing is logged
-
-_metadata = MetaData()
-_about = Table("about", _metadata, Column("name", Text, primary_key=True), Column("value", LargeBinary))
-_mailing = Table(
-    "mailing",
-    _metadata,
-    Column("id", Integer, primary_key=True),
-    Column("name", Text, nullable=False, unique=True),
-    Column("letter", Text, nullable=False),
-    Column("today", Text, nullable=False),  # the date that letters show, fixed at the first plan
-    Column("created_at", Float, nullable=False),
-)
-_version = Table(
-    "version",
-    _metadata,
-    Column("id", Integer, primary_key=True),
-    Column("mailing_id", ForeignKey("mailing.id"), nullable=False),
-    Column("fingerprint", Text, nullable=False),
-    Column("frozen", LargeBinary, nullable=False),  # zlib JSON: everything messages are made of
-    Column("created_at", Float, nullable=False),
-)
-_file = Table(  # what travels with letters, each once, whichever mailings and versions have it
-    "file",
-    _metadata,
-    Column("digest", Text, primary_key=True),  # SHA-256, hex
-    Column("data", LargeBinary, nullable=False),
-)
-_delivery = Table(
-    "delivery",
-    _metadata,
-    Column("id", Integer, primary_key=True),
-    Column("mailing_id", ForeignKey("mailing.id"), nullable=False),
-    Column("version_id", ForeignKey("version.id"), nullable=False),
-    Column("address", Text, nullable=False),  # the key by which addresses are the same
-    Column("domain", Text, nullable=False),
-    Column("contact", Text, nullable=False),  # JSON
-    Column("language", Text, nullable=False),  # of the letter
-    Column("content_hash", Text, nullable=False),
-    Column("message_id", Text, nullable=False, unique=True),
-    Column("state", Text, nullable=False),
-    Column("lease", Text),
-    Column("attempts", Integer, nullable=False, default=0),
-    Column("first_attempt_at", Float),
-    Column("next_attempt_at", Float, nullable=False, default=0.0),
-    Column("finished_at", Float),
-    Column("reply", Text, nullable=False, default=""),  # the server's last words
-    Column("reason", Text, nullable=False, default=""),  # ours
-    sa.UniqueConstraint("mailing_id", "address"),
-    Index("delivery_due", "mailing_id", "state", "next_attempt_at"),
-    Index("delivery_address", "address"),
-    Index("delivery_lease", "lease", sqlite_where=sa.text("lease IS NOT NULL")),
-)
-_excluded = Table(
-    "excluded",
-    _metadata,
-    Column("id", Integer, primary_key=True),
-    Column("mailing_id", ForeignKey("mailing.id"), nullable=False),
-    Column("email", Text, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("at", Float, nullable=False),
-    sa.UniqueConstraint("mailing_id", "email", "reason"),
-)
-_attempt = Table(  # append-only
-    "attempt",
-    _metadata,
-    Column("id", Integer, primary_key=True),
-    Column("delivery_id", ForeignKey("delivery.id"), nullable=False, index=True),
-    Column("started_at", Float, nullable=False),
-    Column("at", Float, nullable=False),
-    Column("server", Text, nullable=False),
-    Column("verdict", Text, nullable=False),
-    Column("scope", Text, nullable=False),
-    Column("code", Integer),
-    Column("enhanced", Text, nullable=False),
-    Column("reply", Text, nullable=False),
-    Column("reason", Text, nullable=False),
-)
-_suppression = Table(
-    "suppression",
-    _metadata,
-    Column("id", Integer, primary_key=True),
-    Column("value", Text, nullable=False, unique=True),  # an address key, or @domain
-    Column("reason", Text, nullable=False),
-    Column("source", Text, nullable=False),
-    Column("at", Float, nullable=False),
-    Column("until", Float),
-)
-_slot = Table(  # transactions that reached RCPT, or may: what limits count
-    "slot",
-    _metadata,
-    Column("id", Integer, primary_key=True),
-    Column("account", Text, nullable=False),
-    Column("domain", Text, nullable=False),
-    Column("at", Float, nullable=False),
-    Column("ideal", Float, nullable=False),
-    Index("slot_account", "account", "at"),
-    Index("slot_domain", "domain", "at"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,15 +142,13 @@ class Ledger:
         )
         sa.event.listen(engine, "begin", _begin)
         self._engine = engine
-        self._real = path.resolve()  # whoever comes by another name must find the same locks
+        self._locks = Locks(path)
         self._inode = path.stat().st_ino
         if path.stat().st_nlink > 1:
             raise LedgerError(
                 f"the ledger {path} has a second name (a hard link)",
                 "two programs could use it without knowing of each other; remove one of the names",
             )
-        self._run: str | None = None
-        self._lock: BinaryIO | None = None
         with self._guard():
             # Whoever writes begins at once: a transaction that reads first would fail when another writes.
             self._connection = engine.connect().execution_options(immediate=create)
@@ -266,7 +173,7 @@ class Ledger:
         return raw
 
     def _prepare(self, create: bool) -> None:
-        version = SCHEMA_VERSION
+        version = schema.VERSION
         with self._connection.begin():
             if sa.inspect(self._connection).has_table("about"):
                 version = self._schema()
@@ -275,7 +182,7 @@ class Ledger:
             elif create:
                 _metadata.create_all(self._connection)
                 rows = [
-                    {"name": "schema", "value": str(SCHEMA_VERSION).encode()},
+                    {"name": "schema", "value": str(schema.VERSION).encode()},
                     {"name": "key", "value": secrets.token_bytes(32)},
                 ]
                 self._connection.execute(sa.insert(_about), rows)
@@ -283,7 +190,7 @@ class Ledger:
                 raise EmptyLedgerError(
                     f"{self.path} is empty: nothing was sent yet", "outreach send --dry-run"
                 )
-        if version != SCHEMA_VERSION:
+        if version != schema.VERSION:
             self._upgrade(version)
         with self._connection.begin():
             self.key: bytes = self._about("key") or b""
@@ -294,12 +201,12 @@ class Ledger:
 
     def _upgrade(self, version: int) -> None:
         """Bring an older ledger up to date, step by step and all at once, behind a copy of what it was."""
-        if not 1 <= version < SCHEMA_VERSION:
+        if not 1 <= version < schema.VERSION:
             raise LedgerError(
-                f"the ledger {self.path} has version {version}, this program knows {SCHEMA_VERSION}",
+                f"the ledger {self.path} has version {version}, this program knows {schema.VERSION}",
                 "update outreach, or use the version that wrote the ledger",
             )
-        if any(not self._is_dead(run) for run in self._locks()):
+        if any(not self._locks.is_dead(run) for run in self._locks.others()):
             raise LedgerError(
                 f"the ledger {self.path} is in use by an older version of this program",
                 "wait until that has ended, or stop it; then run again",
@@ -309,8 +216,8 @@ class Ledger:
         connection = self._connection.execution_options(immediate=True)
         with connection.begin():
             # Another process may have been quicker.
-            for number in range(self._schema() + 1, SCHEMA_VERSION + 1):
-                _MIGRATIONS[number](connection)
+            for number in range(self._schema() + 1, schema.VERSION + 1):
+                schema.MIGRATIONS[number](connection)
                 row = sa.update(_about).where(_about.c.name == "schema").values(value=str(number).encode())
                 connection.execute(row)
 
@@ -366,7 +273,7 @@ class Ledger:
             there = self.path.stat().st_ino == self._inode
         except OSError:
             there = False
-        if self._lock is not None and not _has_name(self._lock, self._lock_path(self._run or "")):
+        if self._locks.lost:
             raise LedgerError(
                 f"the lock file of this run beside {self.path} was removed",
                 "others may have taken over what it was sending; nothing more is sent, run again",
@@ -682,16 +589,13 @@ class Ledger:
 
         Returns how many claims were freed and how many mails became `unknown`.
         """
-        while self._lock is None:
-            run = secrets.token_hex(8)
-            with self._guard(), contextlib.suppress(BlockingIOError):  # somebody just asks whether it lives
-                self._lock, self._run = _lock_file(self._lock_path(run), create=True), run
+        with self._guard():
+            self._locks.take()
         self._refuse_damaged()
         self.forget_old_slots(now)
         settled = self.settle_dead_runs(now)
-        for run in self._locks():
-            if run != self._run:
-                self._bury(run)
+        for run in self._locks.others():
+            self._locks.bury(run)
         return settled
 
     def _refuse_damaged(self) -> None:
@@ -730,26 +634,13 @@ class Ledger:
 
     def end_run(self) -> None:
         """Give the lock back; leases that are left are dead from then on."""
-        if self._lock is not None and self._run is not None:
-            with contextlib.suppress(OSError):  # a folder that became read-only; the next run removes it
-                self._lock_path(self._run).unlink(missing_ok=True)
-            self._lock.close()
-        self._lock = self._run = None
-
-    def _locks(self) -> list[str]:
-        """Return the runs that have, or had, a lock."""
-        start = f"{self._real.name}.run-"
-        found = self._real.parent.glob(f"{glob.escape(start)}{'[0-9a-f]' * 16}")
-        return [path.name.removeprefix(start) for path in found if path.stat().st_size == 0]
-
-    def _lock_path(self, run: str) -> Path:
-        return self._real.with_name(f"{self._real.name}.run-{run}")
+        self._locks.give_back()
 
     def settle_dead_runs(self, now: float) -> tuple[int, int]:
         """Free the claims of runs that died; what they were handing over becomes `unknown`. Count both."""
         freed = unknown = 0
         leases = self._execute(sa.select(_delivery.c.lease).where(_delivery.c.lease.is_not(None)).distinct())
-        dead = [row.lease for row in leases if row.lease != self._run and self._is_dead(row.lease)]
+        dead = [row.lease for row in leases if self._locks.is_dead(row.lease)]
         if not dead:
             return 0, 0
         with self.transaction():
@@ -765,23 +656,8 @@ class Ledger:
                 unknown += len(doubtful)
                 freed += self._execute(sa.update(_delivery).where(mine).values(lease=None)).rowcount
         for run in dead:
-            self._bury(run)
+            self._locks.bury(run)
         return freed, unknown
-
-    def _is_dead(self, run: str) -> bool:
-        try:
-            _lock_file(self._lock_path(run)).close()
-        except FileNotFoundError:
-            return True
-        except OSError:  # it is held; or it cannot be told, and then it counts as living
-            return False
-        return True
-
-    def _bury(self, run: str) -> None:
-        """Remove the lock file of a run that is dead, while holding it: nobody else can take it meanwhile."""
-        path = self._lock_path(run)
-        with contextlib.suppress(OSError), _lock_file(path):
-            path.unlink()
 
     # The sending turn: call these inside one `transaction()` -----------------------------------
 
@@ -832,8 +708,8 @@ class Ledger:
             return None
         if self._refused(one, now):
             return None
-        self._fast(_LEASE, number=number, run=self._run)
-        return replace(one, lease=self._run)
+        self._fast(_LEASE, number=number, run=self._locks.own)
+        return replace(one, lease=self._locks.own)
 
     def _refused(self, one: Delivery, now: float) -> bool:
         """Close a delivery whose address is suppressed; tell whether it was."""
@@ -851,7 +727,7 @@ class Ledger:
 
     def release(self, number: int) -> None:
         """Give a claim back: nothing of the mail itself has left."""
-        self._fast(_RELEASE, number=number, run=self._run)
+        self._fast(_RELEASE, number=number, run=self._locks.own)
 
     def take_slot(self, account: str, domain: str, now: float, ideal: float) -> int:
         """Count a transaction against the limits; return its number."""
@@ -871,7 +747,7 @@ class Ledger:
         """Write down that the body of this mail may leave now; False when the address is suppressed since."""
         if self._refused(one, now):
             return False
-        if self._fast(_INTEND, number=one.id, run=self._run).rowcount != 1:
+        if self._fast(_INTEND, number=one.id, run=self._locks.own).rowcount != 1:
             raise LedgerError(f"delivery {one.id} is not ours any more", exit_code=Exit.STOPPED)
         return True
 
@@ -910,7 +786,7 @@ class Ledger:
         done = self._fast(
             _RECORD,
             number=number,
-            run=run or self._run,
+            run=run or self._locks.own,
             new_state=state.value,
             charged=int(counts),
             begun=started_at,
@@ -935,14 +811,6 @@ def _anew(reason: str) -> dict[str, Any]:
     }
 
 
-def _add_files(connection: sa.Connection) -> None:
-    """Version 2 keeps the files that travel with letters."""
-    _file.create(connection, checkfirst=True)
-
-
-_MIGRATIONS = {2: _add_files}  # version → what makes it out of the one before
-
-
 def _still(now: float) -> sa.ColumnElement[bool]:
     return sa.or_(_suppression.c.until.is_(None), _suppression.c.until > now)
 
@@ -963,43 +831,6 @@ def _create_private(path: Path) -> None:
             "is the folder there, and may you write in it?",
             exit_code=Exit.STOPPED if error.errno in _MAY_PASS else Exit.DATA,
         ) from None
-
-
-def _lock_file(path: Path, create: bool = False) -> BinaryIO:
-    """Open a file and hold an exclusive lock on it.
-
-    Raises BlockingIOError when another process does, or when the file was removed meanwhile;
-    FileNotFoundError when it is not there.
-    """
-    flags = os.O_RDWR | (os.O_CREAT if create else 0)
-    handle = os.fdopen(os.open(path, flags, 0o600), "r+b")
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            try:
-                msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-            except OSError:
-                raise BlockingIOError from None
-        else:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # A lock on a file that has lost its name would be seen by nobody.
-            if not _has_name(handle, path):
-                raise BlockingIOError
-    except BaseException:
-        handle.close()
-        raise
-    return handle
-
-
-def _has_name(handle: BinaryIO, path: Path) -> bool:
-    """Tell whether an open file is still what the path names."""
-    try:
-        return path.stat().st_ino == os.fstat(handle.fileno()).st_ino
-    except FileNotFoundError:
-        return False
 
 
 def _contact_to_json(contact: Contact) -> str:

@@ -29,7 +29,7 @@ IMPORTERS = {
     "markdown_it": {"markdown"},
     "rich": {"console"},
     "smtplib": {"connection"},
-    "sqlalchemy": {"ledger"},
+    "sqlalchemy": {"ledger", "schema"},
     "sqlite3": {"ledger"},
     "tenacity": {"connection"},
 }

@@ -1,0 +1,118 @@
+"""The tables of the ledger, and how a ledger of an older version becomes one of this.
+
+A change of a table is a new VERSION and a function in MIGRATIONS that makes it out of the version before.
+ledger.py runs them, behind a copy of the file; nothing here opens anything.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy import Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text
+
+VERSION = 2
+
+metadata = MetaData()
+about = Table("about", metadata, Column("name", Text, primary_key=True), Column("value", LargeBinary))
+mailing = Table(
+    "mailing",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("letter", Text, nullable=False),
+    Column("today", Text, nullable=False),  # the date that letters show, fixed at the first plan
+    Column("created_at", Float, nullable=False),
+)
+version = Table(
+    "version",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("mailing_id", ForeignKey("mailing.id"), nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("frozen", LargeBinary, nullable=False),  # zlib JSON: everything messages are made of
+    Column("created_at", Float, nullable=False),
+)
+file = Table(  # what travels with letters, each once, whichever mailings and versions have it
+    "file",
+    metadata,
+    Column("digest", Text, primary_key=True),  # SHA-256, hex
+    Column("data", LargeBinary, nullable=False),
+)
+delivery = Table(
+    "delivery",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("mailing_id", ForeignKey("mailing.id"), nullable=False),
+    Column("version_id", ForeignKey("version.id"), nullable=False),
+    Column("address", Text, nullable=False),  # the key by which addresses are the same
+    Column("domain", Text, nullable=False),
+    Column("contact", Text, nullable=False),  # JSON
+    Column("language", Text, nullable=False),  # of the letter
+    Column("content_hash", Text, nullable=False),
+    Column("message_id", Text, nullable=False, unique=True),
+    Column("state", Text, nullable=False),
+    Column("lease", Text),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("first_attempt_at", Float),
+    Column("next_attempt_at", Float, nullable=False, default=0.0),
+    Column("finished_at", Float),
+    Column("reply", Text, nullable=False, default=""),  # the server's last words
+    Column("reason", Text, nullable=False, default=""),  # ours
+    sa.UniqueConstraint("mailing_id", "address"),
+    Index("delivery_due", "mailing_id", "state", "next_attempt_at"),
+    Index("delivery_address", "address"),
+    Index("delivery_lease", "lease", sqlite_where=sa.text("lease IS NOT NULL")),
+)
+excluded = Table(
+    "excluded",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("mailing_id", ForeignKey("mailing.id"), nullable=False),
+    Column("email", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    sa.UniqueConstraint("mailing_id", "email", "reason"),
+)
+attempt = Table(  # append-only
+    "attempt",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("delivery_id", ForeignKey("delivery.id"), nullable=False, index=True),
+    Column("started_at", Float, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("server", Text, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("code", Integer),
+    Column("enhanced", Text, nullable=False),
+    Column("reply", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+suppression = Table(
+    "suppression",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("value", Text, nullable=False, unique=True),  # an address key, or @domain
+    Column("reason", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("until", Float),
+)
+slot = Table(  # transactions that reached RCPT, or may: what limits count
+    "slot",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("account", Text, nullable=False),
+    Column("domain", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("ideal", Float, nullable=False),
+    Index("slot_account", "account", "at"),
+    Index("slot_domain", "domain", "at"),
+)
+
+
+def _add_files(connection: sa.Connection) -> None:
+    """Version 2 keeps the files that travel with letters."""
+    file.create(connection, checkfirst=True)
+
+
+MIGRATIONS = {2: _add_files}  # version → what makes it out of the one before
