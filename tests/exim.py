@@ -23,7 +23,6 @@ sending. After a killed test run the server is gone within a second, its log and
 import atexit
 import contextlib
 import functools
-import importlib.util
 import os
 import shutil
 import socket
@@ -34,7 +33,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import postfix
-import pytest
 from postfix import HOST, PATH
 
 USER = "Debian-exim"
@@ -103,27 +101,19 @@ class Exim(postfix.Postfix):
 
 def available() -> str | None:
     """What is missing for `run()`, in one sentence, or None."""
-    if os.geteuid() != 0:
-        return "the test mail server needs root: run the tests as root, for example in a container"
+    if reason := postfix.unfit():
+        return reason
     program = _program()
     if not Path(program).exists():
         return f"the test mail server lacks {program}: {INSTALL}"
     if trouble := _trouble(program):
         return f"{program} does not run ({trouble}): {INSTALL}"
-    if importlib.util.find_spec("trustme") is None:
-        return "the test mail server lacks the Python package trustme: pip install trustme"
-    temp = Path(tempfile.gettempdir()).resolve()
-    if closed := [path for path in (temp, *temp.parents) if not path.stat().st_mode & 0o001]:
-        return f"other users cannot enter {closed[0]}: set TMPDIR to a folder that they can, such as /tmp"
     return None
 
 
 def require() -> None:
     """Skip the running test when no server can run here; fail it under REQUIRE_SERVERS=1."""
-    if reason := available():
-        if os.environ.get("REQUIRE_SERVERS") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
+    postfix.skip_without(available())
 
 
 @contextlib.contextmanager

@@ -155,11 +155,16 @@ class Postfix:
 
 def available() -> str | None:
     """What is missing for `run()`, in one sentence, or None."""
-    if os.geteuid() != 0:
-        return "the test mail server needs root: run the tests as root, for example in a container"
     missing = [name for name in (MASTER, "saslpasswd2") if not shutil.which(name, path=PATH)]
     if missing or not any(Path("/usr/lib").glob("*/sasl2/libplain.so")):
         return f"the test mail server lacks {', '.join(missing) or 'SASL modules'}: {INSTALL}"
+    return unfit()
+
+
+def unfit() -> str | None:
+    """What a private server of any kind lacks here, in one sentence, or None."""
+    if os.geteuid() != 0:
+        return "the test mail server needs root: run the tests as root, for example in a container"
     if importlib.util.find_spec("trustme") is None:
         return "the test mail server lacks the Python package trustme: pip install trustme"
     temp = Path(tempfile.gettempdir()).resolve()
@@ -170,9 +175,14 @@ def available() -> str | None:
 
 def require() -> None:
     """Skip the running test when no server can run here; fail it under REQUIRE_SERVERS=1."""
-    if reason := available():
-        if os.environ.get("REQUIRE_SERVERS") == "1":
-            pytest.fail(reason)
+    skip_without(available())
+
+
+def skip_without(reason: str | None) -> None:
+    """Skip the running test for this reason, if there is one; fail it under REQUIRE_SERVERS=1."""
+    if reason and os.environ.get("REQUIRE_SERVERS") == "1":
+        pytest.fail(reason)
+    if reason:
         pytest.skip(reason)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import socket
 import ssl
 import threading
@@ -27,6 +28,14 @@ class Accepted:
     at: float
     recipient: str
     content: bytes
+
+
+@dataclass
+class ByHand:
+    """A server that is written out; `bodies` are (RCPT line, body)."""
+
+    url: str
+    bodies: list[tuple[bytes, bytes]] = field(default_factory=list)
 
 
 @dataclass
@@ -77,6 +86,42 @@ class Sink:
             server.transport.abort()
             return "421 gone"
         return reply
+
+
+@contextlib.contextmanager
+def by_hand(keyword: str, before_body: Callable[[bytes], None] = lambda rcpt: None) -> Iterator[ByHand]:
+    """Serve one session after the other, announcing one keyword; for what aiosmtpd would not announce or do.
+
+    `before_body` is called with the RCPT line before DATA is answered, and may wait.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = ByHand(f"smtp://127.0.0.1:{listener.getsockname()[1]}")
+
+        def talk(session: socket.socket) -> None:
+            session.sendall(b"220 hello\r\n")
+            lines, rcpt = session.makefile("rb"), b""
+            for line in lines:
+                match line[:4].upper():
+                    case b"EHLO":
+                        session.sendall(f"250-hello\r\n250 {keyword}\r\n".encode())
+                    case b"DATA":
+                        before_body(rcpt)
+                        session.sendall(b"354 go\r\n")
+                        body = b"".join(itertools.takewhile(b".\r\n".__ne__, lines))
+                        server.bodies.append((rcpt, body))
+                        session.sendall(b"250 taken\r\n")
+                    case word:
+                        rcpt = line if word == b"RCPT" else rcpt
+                        session.sendall(b"250 ok\r\n")
+
+        def work() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    with listener.accept()[0] as session, contextlib.suppress(OSError):
+                        talk(session)
+
+        threading.Thread(target=work, daemon=True).start()
+        yield server
 
 
 @contextlib.contextmanager

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import resource
+import selectors
 import signal
 import socket
 import ssl
@@ -21,10 +21,10 @@ from conftest import Project
 
 from outreach import contacts, delivery, links, mailing, plan, settings
 from outreach import project as project_of
+from outreach.connection import Opened
 from outreach.errors import StoppedError
 from outreach.ledger import Ledger
 from outreach.model import Security, Server
-from outreach.smtp import Session
 
 UNLIMITED = ("send", "--yes", "--rate", "unlimited", "--rate-per-domain", "unlimited")
 
@@ -394,43 +394,21 @@ def test_a_suppression_between_claim_and_intent_is_obeyed(ready: Project, tmp_pa
     """The server has taken the recipient already and waits for the body: it gets none."""
     mails = ready.contacts(2)
     told, go_on = threading.Event(), threading.Event()
-    bodies: list[bytes] = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
 
-        def work() -> None:
-            with contextlib.suppress(OSError):
-                while True:
-                    session = listener.accept()[0]
-                    with session, session.makefile("rb") as lines:
-                        session.sendall(b"220 hello\r\n")
-                        recipient = b""
-                        for line in lines:
-                            if line.upper().startswith(b"EHLO"):
-                                session.sendall(b"250-hello\r\n250 PIPELINING\r\n")
-                            elif line.startswith(b"RCPT"):
-                                recipient = line
-                                session.sendall(b"250 ok\r\n")
-                            elif line.startswith(b"DATA"):
-                                if mails[1].encode() in recipient:
-                                    told.set()
-                                    go_on.wait(30)
-                                session.sendall(b"354 go\r\n")
-                                bodies.append(
-                                    recipient + b"".join(itertools.takewhile(b".\r\n".__ne__, lines))
-                                )
-                                session.sendall(b"250 taken\r\n")
-                            else:
-                                session.sendall(b"250 ok\r\n")
+    def before_body(rcpt: bytes) -> None:
+        if mails[1].encode() in rcpt:
+            told.set()
+            go_on.wait(30)
 
-        threading.Thread(target=work, daemon=True).start()
-        ready.env["OUTREACH_SMTP_URL"] = f"smtp://127.0.0.1:{listener.getsockname()[1]}"
+    with sink.by_hand("PIPELINING", before_body) as server:
+        ready.env["OUTREACH_SMTP_URL"] = server.url
         process = ready.start(*UNLIMITED, "--connections", "1")
         assert told.wait(30)
         ready.run("suppress", "add", mails[1], "--reason", "wrote STOP")
         go_on.set()
         process.communicate(timeout=60)
         assert process.returncode == 0
-    assert [mails[0].encode() in body for body in bodies if b"Subject" in body] == [True]
+    assert [mails[0].encode() in rcpt for rcpt, body in server.bodies if b"Subject" in body] == [True]
     assert states(ready) == {mails[0]: "sent", mails[1]: "suppressed"}
 
 
@@ -588,26 +566,8 @@ def test_nobody_listening_to_stderr_does_not_end_a_mailing(ready: Project) -> No
 @pytest.mark.parametrize(("size", "code"), [("9" * 5000, 0), ("100", 75)])
 def test_an_absurd_size_limit_fails_nobody_in_masses(ready: Project, size: str, code: int) -> None:
     mails = ready.contacts(30)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def work() -> None:
-            with contextlib.suppress(OSError):
-                while True:
-                    session = listener.accept()[0]
-                    with session, session.makefile("rb") as lines:
-                        session.sendall(b"220 hello\r\n")
-                        for line in lines:
-                            if line.upper().startswith(b"EHLO"):
-                                session.sendall(f"250-hello\r\n250 SIZE {size}\r\n".encode())
-                            elif line.startswith(b"DATA"):
-                                session.sendall(b"354 go\r\n")
-                                list(itertools.takewhile(b".\r\n".__ne__, lines))
-                                session.sendall(b"250 taken\r\n")
-                            else:
-                                session.sendall(b"250 ok\r\n")
-
-        threading.Thread(target=work, daemon=True).start()
-        ready.env["OUTREACH_SMTP_URL"] = f"smtp://127.0.0.1:{listener.getsockname()[1]}"
+    with sink.by_hand(f"SIZE {size}") as server:
+        ready.env["OUTREACH_SMTP_URL"] = server.url
         ready.run(*UNLIMITED, "--connections", "1", code=code)
     found = list(states(ready).values())
     assert found.count("failed") == (5 if code else 0)
@@ -660,13 +620,21 @@ def test_a_limit_of_millions_costs_no_time(ready: Project) -> None:
         assert len(server.record) == 3
 
 
-def test_a_process_that_was_stopped_for_long_takes_the_answers_that_came(ready: Project) -> None:
+def test_a_process_that_was_stopped_for_long_takes_the_answers_that_came() -> None:
     """The deadline belongs to the answer, and the answer is there."""
-    link = links.Link.__new__(links.Link)
-    link.session = Session({})
-    link.session.begin("press@mail.example", "ann@party.example", b"x\r\n")
-    link._step, link.deadline = link.session.step, 1.0
-    link.session.receive(b"250 ok\r\n")
-    assert link.overdue(2.0) == []
-    link._step = link.session.step
-    assert link.overdue(2.0) != []
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with theirs, selectors.DefaultSelector() as selector:
+        link = links.Link(Opened(ours, {}), False, selector)
+        link.session.begin("press@mail.example", "ann@party.example", b"x\r\n")
+        link.write()
+        deadline = link.deadline
+        assert deadline is not None
+        assert link.overdue(deadline - 1) == []
+        theirs.sendall(b"250 ok\r\n")
+        assert link.read() == []
+        assert link.overdue(deadline + 1) == []
+        link.write()  # RCPT, with a deadline of its own
+        assert link.deadline is not None
+        assert link.overdue(link.deadline + 1) != []
+        link.close()

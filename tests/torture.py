@@ -35,7 +35,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
+import postfix
 import recorder
 from conftest import COMMAND, ENVIRONMENT, Project
 from recorder import Running
@@ -816,10 +816,7 @@ def available() -> str | None:
 
 def require() -> None:
     """Skip the running test without strace; fail it under REQUIRE_SERVERS=1."""
-    if reason := available():
-        if os.environ.get("REQUIRE_SERVERS") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
+    postfix.skip_without(available())
 
 
 def certificate(folder: Path) -> tuple[Path, Path, Path]:
