@@ -31,7 +31,7 @@ ROUNDS = 5
 MAILS = 500
 FAR_MAILS = 100
 ROUND_TRIP = 0.05  # seconds
-ROWS = 10_000
+ROWS = (1_000, 10_000, 100_000)
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("OUTREACH_")} | {
     "OUTREACH_FROM": "Solidarity Committee <press@outreach.example>"
 }
@@ -42,13 +42,9 @@ def main() -> None:
         folder = Path(name)
         print(f"medians of {ROUNDS} rounds; ratio = ours / peer\n")
         compare("outreach --help", "python -c 'import click'", help_page, import_click)
-        write_list(folder / "list.csv", ROWS)
-        compare(
-            f"contacts check, {ROWS} rows",
-            "email-validator alone on the same addresses",
-            lambda: run_outreach(folder, "contacts", "check", "list.csv", "--json"),
-            lambda: run_python(VALIDATE, str(folder / "list.csv")),
-        )
+        for rows in ROWS:
+            write_people(folder / f"list-{rows}.csv", rows)
+        reading(folder)
         if shutil.which("smtp-sink", path=f"{os.environ['PATH']}:/usr/sbin") is None:
             print("smtp-sink is not installed: no figures for the sending")
             return
@@ -109,13 +105,86 @@ def import_click() -> None:
     run_python("import click")
 
 
-VALIDATE = """
-import csv, sys
+def reading(folder: Path) -> None:
+    """Lists of growing size: rate against email-validator alone, and memory of the whole command."""
+    print(
+        f"{'reading a list (contacts.read)':34} {'rows':>8} {'rows/s':>9} {'validator':>9}"
+        f"  {'ratio':>5}   memory a row"
+    )
+    first: tuple[int, int] | None = None
+    for rows in ROWS:
+        path = folder / f"list-{rows}.csv"
+        figures = []
+        for _ in range(ROUNDS if rows < max(ROWS) else 1):
+            done = subprocess.run(
+                [sys.executable, "-c", READ_AND_VALIDATE, str(path)],
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
+            )
+            figures.append([float(word) for word in done.stdout.split()])
+        ours, peer = (statistics.median(column) for column in zip(*figures, strict=True))
+        ratio = statistics.median(b / a for a, b in figures)
+        memory = peak_memory("contacts", "check", str(path), "--json")
+        first = first or (rows, memory)
+        more = (memory - first[1]) / (rows - first[0]) if rows > first[0] else 0.0
+        said = f"{more:.0f} bytes beyond {first[0]} rows" if more else f"{memory / 1e6:.0f} MB in all"
+        print(f"{'':34} {rows:8} {rows / ours:9.0f} {rows / peer:9.0f}  {ratio:5.2f}   {said}")
+    print()
+
+
+def peak_memory(*arguments: str) -> int:
+    """Run the program; return the most memory it had, in bytes (Linux counts kilobytes)."""
+    command = [sys.executable, "-m", "outreach", *arguments]
+    process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+    _, _, used = os.wait4(process.pid, 0)
+    return used.ru_maxrss * 1024
+
+
+# Both in one process, in turn, so that they meet the same noise: seconds of ours, seconds of the peer.
+READ_AND_VALIDATE = """
+import csv, sys, time
+from pathlib import Path
 from email_validator import validate_email
-with open(sys.argv[1]) as rows:
-    for row in csv.DictReader(rows):
-        validate_email(row["email"], check_deliverability=False)
+from outreach import contacts, languages
+path = Path(sys.argv[1])
+mails = [row["email"] for row in csv.DictReader(path.open(encoding="utf-8"))]
+validate_email(mails[0], check_deliverability=False)
+languages.country_code("Russia")
+ours = peer = 0.0
+for _ in range(3 if len(mails) < 50_000 else 1):
+    start = time.process_time()
+    assert len(contacts.read([path]).contacts) == len(mails)
+    ours += time.process_time() - start
+    start = time.process_time()
+    for mail in mails:
+        validate_email(mail, check_deliverability=False)
+    peer += time.process_time() - start
+print(ours, peer)
 """
+
+
+PEOPLE = ("email", "name", "audience", "organisation", "country", "language", "gender", "title", "city")
+
+
+def write_people(path: Path, count: int) -> None:
+    """Write a list as real ones are: names with accents, countries by name, addresses of many shapes."""
+    given = ("Anna", "Zoë", "José", "Иван", "Li", "Fatima")
+    family = ("Müller", "Lee", "Петров", "García", "Nowak")
+    with path.open("w", encoding="utf-8", newline="") as out:
+        table = csv.writer(out)
+        table.writerow(PEOPLE)
+        for n in range(count):
+            mail = (
+                f"{('office', 'o.brien', 'Info')[n % 3]}{n}@{('', 'mail.')[n % 2]}party{n % 4999}.example.org"
+            )
+            if n % 50 == 0:
+                mail = mail.replace("party", "brücke")
+            name = f"{given[n % 6]} {family[n % 5]} {n}"
+            country = ("DE", "France", "Österreich", "")[n % 4]
+            table.writerow(
+                [mail, name, "party", f"Union {n % 4999}", country, "de", "fm"[n % 2], "Dr", "Oslo"]
+            )
 
 
 def write_list(path: Path, count: int) -> None:

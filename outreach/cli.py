@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,7 @@ _SECTIONS = {
     "While it runs": ("status", "cancel", "resolve", "suppress"),
 }
 _PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+_REMARKS = 10  # about how lists were read
 _MANY = 5_000  # letters; rendering more takes seconds, so say what goes on
 _EXAMPLES = """\
 Four ways to begin:
@@ -247,6 +248,8 @@ def _read(
         raise problems[0]
     for words in proofs.doubts(people, text):
         app.console.say(f"warning: {words}")
+    for remark in people.remarks[:_REMARKS]:
+        app.console.say(str(remark))
     return people, text
 
 
@@ -309,6 +312,24 @@ def _dump(document: object) -> None:
     click.echo(json.dumps(document, ensure_ascii=False, indent=2))
 
 
+def _dump_members(members: Iterable[tuple[str, object]]) -> None:
+    """Print a JSON document member by member, and long lists item by item: they may not fit into memory."""
+    out = sys.stdout
+    encode = json.JSONEncoder(ensure_ascii=False).encode
+    out.write("{")
+    for number, (name, value) in enumerate(members):
+        out.write(f"{',' if number else ''}\n  {json.dumps(name)}: ")
+        if isinstance(value, Iterator):
+            before = "["
+            for item in value:
+                out.write(f"{before}\n    {encode(item)}")
+                before = ","
+            out.write("[]" if before == "[" else "\n  ]")
+        else:
+            out.write(encode(value))
+    out.write("\n}\n")
+
+
 # Before sending ----------------------------------------------------------------------------------
 
 
@@ -354,40 +375,153 @@ def init(app: App, directory: Path, sender: str | None) -> None:
 
 @cli.group()
 def contacts() -> None:
-    """Check contact lists.
+    """Check contact lists, and clean them.
 
     \b
     Example: outreach contacts check list.csv
     """
 
 
+def _reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How a list is to be read."""
+    for option in (
+        click.option(
+            "--set",
+            "sets",
+            multiple=True,
+            metavar="FIELD=VALUE",
+            help="What a field is where a row has nothing.",
+        ),
+        click.option(
+            "--map",
+            "maps",
+            multiple=True,
+            metavar="FIELD=COLUMN",
+            help="Which column is a field, by its header or number.",
+        ),
+        click.option("--encoding", metavar="E", help="The file's encoding, like cp1251. Default: found out"),
+    ):
+        command = option(command)
+    return command
+
+
 @contacts.command("check")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
-@click.option("--encoding", metavar="E", help="The file's encoding, like cp1251. Default: UTF-8")
+@_reading_options
+@click.option("--dns", is_flag=True, help="Ask the name server for every mail domain; it learns your list.")
 @_json_option
 @click.pass_obj
-def contacts_check(app: App, file: Path | None, encoding: str | None, as_json: bool) -> int:
+def contacts_check(
+    app: App,
+    file: Path | None,
+    encoding: str | None,
+    maps: tuple[str, ...],
+    sets: tuple[str, ...],
+    dns: bool,
+    as_json: bool,
+) -> int:
     """Read a list and say what is kept, repaired and rejected, and why.
 
     \b
     Example: outreach contacts check list.csv
 
-    Exit code 1 when rows were rejected.
+    CSV in any encoding, Excel, OpenDocument, JSON. Exit code 1 when rows were rejected.
     """
     from outreach import contacts as lists
+    from outreach import screens
 
-    people = lists.read([file or app.settings().contacts], encoding)
+    path = file or app.settings().contacts
+    people = lists.read([path], encoding, _pairs("--map", maps), _pairs("--set", sets))
+    if dns:
+        _ask_domains(app, people)
     if as_json:
-        _dump(lists.as_json(people))
+        _dump_members(lists.as_json(people))
     else:
-        for problem in people.problems:
-            app.console.out(str(problem))
-        app.console.out(
-            f"{people.file}: {people.rows} rows, {len(people.contacts)} kept "
-            f"({people.count('repaired')} repaired), {len(people.rejected)} rejected"
-        )
-        app.console.next_step(f"outreach plan --contacts {file}" if file else "outreach plan")
-    return Exit.SOME_FAILED if people.rejected else Exit.OK
+        screens.contacts(app.console, people)
+        step = f"outreach contacts clean {path} -o clean.csv" if people.count("repaired") else ""
+        app.console.next_step(step or (f"outreach plan --contacts {file}" if file else "outreach plan"))
+    return Exit.SOME_FAILED if people.count("rejected") else Exit.OK
+
+
+@contacts.command("clean")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "target",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="CLEAN",
+    help="A .csv or .xlsx file.",
+)
+@click.option("--rejects", type=click.Path(path_type=Path), metavar="REJECTS", help="Where rejected rows go.")
+@_reading_options
+@click.pass_obj
+def contacts_clean(
+    app: App,
+    file: Path,
+    target: Path,
+    rejects: Path | None,
+    encoding: str | None,
+    maps: tuple[str, ...],
+    sets: tuple[str, ...],
+) -> int:
+    """Write a list out again, repaired; and the rejected rows with what is wrong, to be mended.
+
+    \b
+    Example: outreach contacts clean partner.xlsx -o contacts.csv --rejects rejects.csv
+
+    The list itself is not changed. Exit code 1 when rows were rejected.
+    """
+    from outreach import clean, screens
+    from outreach import contacts as lists
+
+    clean.refuse_names(file, target, rejects)
+    people = lists.read([file], encoding, _pairs("--map", maps), _pairs("--set", sets))
+    clean.write(people, target)
+    if rejects is not None:
+        clean.write_rejects(people, rejects)
+    screens.contacts(app.console, people)
+    app.console.say(f"wrote {target}: {len(people.contacts) + people.joined} rows")
+    count = len(people.refused)
+    if rejects is not None:
+        app.console.say(f"wrote {rejects}: {count} rejected rows")
+    elif count:
+        app.console.say(f"{count} rejected rows are not in it; --rejects FILE writes them")
+    app.console.next_step(f"outreach plan --contacts {target}")
+    return Exit.SOME_FAILED if count else Exit.OK
+
+
+def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
+    """Read FIELD=VALUE options. Raises UsageError."""
+    from outreach import columns
+
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        field = columns.name_of(name)
+        if not equals or not field or not value.strip() or field[0].isdigit():
+            raise UsageError(f"{option} {text!r} is not FIELD=…", f"write it like {option} country=DE")
+        if field in found:
+            raise UsageError(f"{option} names {field} twice", "say it once")
+        found[field] = value.strip()
+    if option == "--set" and (wrong := {"email", "alternates"} & found.keys()):
+        raise UsageError(f"--set {wrong.pop()} would give everybody one address", "--map names a column")
+    return found
+
+
+def _ask_domains(app: App, people: ContactList) -> None:
+    """Reject whose mail domain takes no mail; who could not be asked about is said."""
+    from outreach import address, dns
+
+    app.console.say("asking the name server about every mail domain of the list; it learns them")
+    found = dns.check(address.domain(one.email) for one in people.contacts)
+    dead = {name: one.words for name, one in found.items() if one.state is dns.State.NO_MAIL}
+    unknown = {one.words: name for name, one in found.items() if one.state is dns.State.UNKNOWN}
+    people.drop(lambda one: dead.get(address.domain(one.email), ""))
+    count = sum(one.state is dns.State.UNKNOWN for one in found.values())
+    if count:
+        words, name = next(iter(unknown.items()))
+        app.console.say(f"{count} domains are not known to be good or bad ({name}: {words}); try again later")
 
 
 @cli.group()
@@ -613,7 +747,7 @@ def rehearse(app: App, letter: str | None, files: tuple[Path, ...], folder: Path
     from outreach import plan as story
     from outreach.ledger import Ledger
 
-    unlimited = {"PER_INSTITUTION": "unlimited", "WINDOW": "always", "REST": "0", "PROXY": ""}
+    unlimited = {"WINDOW": "always", "REST": "0", "PROXY": ""}
     settings = app.settings(**unlimited)
     people, text = _read(app, settings, letter, files, shipped_too=True)
     inbox = rehearsal.prepare(folder)
@@ -793,7 +927,7 @@ def send(
         with app.console.progress() as observe:
             orders = mailing.orders(settings, server, password, wait=wait)
             result = delivery.run(ledger, running, selected, orders, observe)
-        document = report.status(ledger, running, settings.rate, settings.rate_per_domain, orders.account)
+        document = report.status(ledger, running, settings.rate, settings.domain_limits, orders.account)
     with heard(1):
         if as_json:
             _dump(document)
@@ -899,6 +1033,11 @@ def resolve(
     return Exit.OK
 
 
+def _until_option(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    words = f"Through this day, 2027-01-31, or for a span, 90d. Default: {default}"
+    return click.option("--until", metavar="DATE", help=words)
+
+
 @cli.group()
 def suppress() -> None:
     """Keep the standing refusals: addresses and domains that are never written to.
@@ -911,21 +1050,29 @@ def suppress() -> None:
 @suppress.command("add")
 @click.argument("addresses", nargs=-1, required=True, metavar="ADDRESS|@DOMAIN…")
 @click.option("--reason", default="asked to stop", metavar="TEXT", help="Why. Default: asked to stop")
+@click.option("--source", default="by hand", metavar="TEXT", help="Who said so, and where. Default: by hand")
+@_until_option("for good")
 @click.pass_obj
-def suppress_add(app: App, addresses: tuple[str, ...], reason: str) -> None:
+def suppress_add(app: App, addresses: tuple[str, ...], reason: str, source: str, until: str | None) -> None:
     """Refuse to write to these from now on, in every mailing, also in one that runs.
 
     \b
     Example: outreach suppress add ann@party.example @parliament.example
-    """
-    from outreach import plan
-    from outreach.ledger import Ledger
 
-    values = [plan.suppression_value(text) for text in addresses]
-    with Ledger(app.settings().ledger, create=True) as ledger:
-        for value in values:
-            ledger.suppress(value, reason, "by hand", time.time())
-    app.console.say(f"{', '.join(values)}: no mailing of this ledger writes there any more")
+    A refusal that is there already is never shortened.
+    """
+    from outreach import suppressions
+    from outreach.ledger import Ledger, Suppression
+
+    now = time.time()
+    ends = suppressions.until_of(until, now) if until else None
+    values = [suppressions.value_of(text) for text in addresses]
+    new = [Suppression(value, reason, source, now, ends) for value in values]
+    with Ledger(app.settings().ledger, create=True) as ledger, ledger.transaction():
+        holds = ledger.suppress(new, now)
+    for one in holds:
+        how = "any more" if one.until is None else suppressions.said(one)
+        app.console.say(f"{one.value}: no mailing of this ledger writes there {how} ({one.reason})")
 
 
 @suppress.command("remove")
@@ -937,12 +1084,19 @@ def suppress_remove(app: App, addresses: tuple[str, ...]) -> None:
     \b
     Example: outreach suppress remove ann@party.example
     """
-    from outreach import plan
+    from outreach import address, suppressions
     from outreach.ledger import Ledger
 
-    values = [plan.suppression_value(text) for text in addresses]
-    with Ledger(app.settings().ledger, create=True) as ledger:
+    values = [suppressions.value_of(text) for text in addresses]
+    still = {}
+    with Ledger(app.settings().ledger, create=True) as ledger, ledger.transaction():
         missing = [value for value in values if not ledger.unsuppress(value)]
+        for value in values:
+            if "@" in value[1:] and value not in missing:
+                still[value] = ledger.refusal(value, address.domain(value), (), time.time())
+    for value, why in still.items():
+        if why is not None:
+            app.console.say(f"{value} is refused still, by its mail domain: {why}")
     if missing:
         raise UsageError(f"not suppressed: {', '.join(missing)}", "outreach suppress list")
 
@@ -951,28 +1105,100 @@ def suppress_remove(app: App, addresses: tuple[str, ...]) -> None:
 @_json_option
 @click.pass_obj
 def suppress_list(app: App, as_json: bool) -> None:
-    """Show who is never written to, and why.
+    """Show who is not written to, why, and until when.
 
     \b
     Example: outreach suppress list
     """
+    from outreach import screens, suppressions
     from outreach.ledger import Ledger
-    from outreach.times import iso
 
     with Ledger(app.settings().ledger, create=True) as ledger:
         found = ledger.list_suppressions()
     if as_json:
-        _dump(
-            [
-                {"value": one.value, "reason": one.reason, "source": one.source, "at": iso(one.at)}
-                for one in found
-            ]
-        )
+        _dump(suppressions.document(found, time.time()))
     else:
-        app.console.table(
-            ("address", "reason", "source", "since"),
-            [(one.value, one.reason, one.source, iso(one.at)) for one in found],
-        )
+        screens.suppressions(app.console, found, time.time())
+
+
+@suppress.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--reason", metavar="TEXT", help="Why; instead of what the file says.")
+@click.option("--source", metavar="TEXT", help="Who said so. Default: what the file says, or its name")
+@_until_option("what the file says")
+@click.pass_obj
+def suppress_import(app: App, file: Path, reason: str | None, source: str | None, until: str | None) -> int:
+    """Refuse everybody in a list: of any kind, or exported by another ledger or an allied group.
+
+    \b
+    Example: outreach suppress import stop.csv --reason "asked our partner to stop"
+
+    A contact list, one address or @domain on a line, or a file of `outreach suppress export`. Exit code 1
+    when some lines hold no address; the others are refused all the same.
+    """
+    from outreach import suppressions
+    from outreach.ledger import Ledger
+
+    now = time.time()
+    ends = suppressions.until_of(until, now) if until else None
+    settings = app.settings()
+    made = suppressions.read(file, settings.share_key, now, reason, source, ends)
+    with Ledger(settings.ledger, create=True) as ledger, ledger.transaction():
+        if made.shared is not None:
+            ledger.add_share_key(made.shared.check, made.shared.key)
+        before = len(ledger.list_suppressions())
+        ledger.suppress(made.found.values(), now)
+        new = len(ledger.list_suppressions()) - before
+    for note in made.notes[:_REMARKS]:
+        app.console.say(note)
+    if len(made.notes) > _REMARKS:
+        app.console.say(f"… and {len(made.notes) - _REMARKS} more remarks")
+    for problem in made.problems:
+        app.console.out(str(problem))
+    said = [f"refused from now on: {len(made.found)} (new: {new})"]
+    said += [f"over, left out: {made.over}"] if made.over else []
+    said += [f"no address: {len(made.problems)}"] if made.problems else []
+    app.console.out(f"{file}: {'; '.join(said)}")
+    app.console.next_step("outreach suppress list")
+    return Exit.SOME_FAILED if made.problems else Exit.OK
+
+
+@suppress.command("export")
+@click.option("--mailing", "name", metavar="MAILING", help="The people of this mailing, not the refusals.")
+@click.option("-o", "target", type=click.Path(path_type=Path), metavar="FILE", help="Write to this file.")
+@click.option("--keyed", is_flag=True, help="As hashes under OUTREACH_SHARE_KEY; so it is when that is set.")
+@click.option("--open", "in_the_open", is_flag=True, help="With the addresses, for everybody to read.")
+@click.pass_obj
+def suppress_export(app: App, name: str | None, target: Path | None, keyed: bool, in_the_open: bool) -> None:
+    """Write the refusals that hold, or the people of a mailing, for another ledger or an allied group.
+
+    \b
+    Example: outreach suppress export --mailing spring --keyed -o for-friends.csv
+
+    With OUTREACH_SHARE_KEY set it holds hashes only. What these do not hide is in docs/sending.md.
+    """
+    from outreach import private, suppressions
+    from outreach.ledger import Ledger
+
+    if keyed and in_the_open:
+        raise UsageError("--keyed or --open, not both")
+    settings = app.settings()
+    with Ledger(settings.ledger) as ledger:
+        if name is None:
+            found = suppressions.standing(ledger, time.time())
+        else:
+            found = suppressions.of_mailing(ledger, _find_mailing(ledger, name))
+    if keyed or (not in_the_open and (settings.share_key or name is not None)):
+        text, left = suppressions.as_keyed_csv(found, settings.share_key)
+    else:
+        text, left = suppressions.as_csv(found)
+    for words in left:
+        app.console.say(words)
+    if target is None:
+        sys.stdout.buffer.write(text.encode())
+        return
+    private.write(target, text.encode())
+    app.console.say(f"wrote {target}, entries: {len(text.splitlines()) - 1}")
 
 
 # After sending -----------------------------------------------------------------------------------
@@ -995,7 +1221,7 @@ def status(app: App, mailing: str | None, as_json: bool, watch: bool) -> None:
     while True:
         with _reading(settings) as ledger:
             found = _find_mailing(ledger, mailing)
-            document = report.status(ledger, found, settings.rate, settings.rate_per_domain, settings.account)
+            document = report.status(ledger, found, settings.rate, settings.domain_limits, settings.account)
         if as_json:
             _dump(document)
         else:
@@ -1021,8 +1247,8 @@ def report(app: App, mailing: str | None, form: str | None, target: Path | None)
     \b
     Example: outreach report -o report.csv
     """
+    from outreach import private, screens
     from outreach import report as story
-    from outreach import screens
 
     if form is None and target is not None:
         form = target.suffix.lstrip(".").lower()
@@ -1041,7 +1267,7 @@ def report(app: App, mailing: str | None, form: str | None, target: Path | None)
     if target is None:
         sys.stdout.buffer.write(text.encode())
         return
-    story.write_private(target, text.encode())
+    private.write(target, text.encode())
     app.console.say(f"wrote {target}: {document['totals']['deliveries']} deliveries")
 
 

@@ -1,57 +1,54 @@
-"""Read contact lists: a CSV file becomes contacts and problems.
+"""Read contact lists: files become contacts and problems.
 
-Takes files, answers with a ContactList; nothing is sent or stored here. A row is kept, repaired (and
-said so) or rejected with its line, column and a suggestion; every row ends as exactly one of kept and
-rejected, so nobody can vanish. Raises ContactsError only when a file as a whole is unreadable.
-Known limits: CSV only, UTF-8 unless told otherwise.
+Takes files, answers with a ContactList; nothing is sent or stored here. Every row ends as exactly one of
+kept, joined (somebody who shares an inbox with a kept row: one letter greets both) and rejected, with its
+line, its column and a suggestion, so nobody can vanish. Several lists are merged: one letter per address and
+person. Raises ContactsError when a file as a whole cannot be read, UsageError for a --map that fits no
+column. Known limit: persons on two rows are recognised by their names as written, and only pointed out.
 """
 
 from __future__ import annotations
 
-import codecs
-import csv
 import difflib
+import itertools
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TextIO
+from typing import Any
 
-from outreach import address, languages
-from outreach.errors import ContactsError
-from outreach.model import CONTACT_COLUMNS, LETTER_VARIABLES, Contact, name_part
+from outreach import address, columns, languages, tables
+from outreach.errors import ContactsError, UsageError
+from outreach.model import CONTACT_COLUMNS, LETTER_VARIABLES, NAME_PARTS, Contact, name_part
+from outreach.sheets import TableError
+from outreach.shelf import Shelf
 
-_DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
-_HEADER_NAMES = {
-    "e_mail": "email",
-    "mail": "email",
-    "email_address": "email",
-    "organization": "organisation",
-    "org": "organisation",
-    "lang": "language",
+# What is written in a list → what it stands for; None: nobody knows.
+_READERS: dict[str, Callable[[str], str | None]] = {
+    "country": languages.country_code,
+    "language": languages.normalise_readers,
+    "gender": columns.gender,
 }
-_GENDERS = {
-    **dict.fromkeys(("f", "female", "woman", "w", "ms", "mrs"), "f"),
-    **dict.fromkeys(("m", "male", "man", "mr"), "m"),
-    **dict.fromkeys(("organisation", "organization", "org", "o"), "organisation"),
-    **dict.fromkeys(("group", "g"), "group"),
-    **dict.fromkeys(("unknown", "", "?", "-", "x", "d", "nb"), ""),
-}
-_MARK = "\udcff"  # stands for what does not decode; no text can hold it
-codecs.register_error("outreach.mark", lambda error: (_MARK, getattr(error, "end", 0)))
-# What other files begin with, so that an image is called an image.
-_MAGIC = {
-    b"\x89PNG": "a PNG image",
-    b"\xff\xd8\xff": "a JPEG image",
-    b"GIF8": "a GIF image",
-    b"%PDF": "a PDF document",
-    b"PK\x03\x04": "an Excel, OpenDocument or ZIP file",
-    b"\xd0\xcf\x11\xe0": "an old Excel or Word file",
-    b"{": "a JSON file",
-    b"[": "a JSON file",
-    b"<": "an HTML or XML file",
-}
+_PLAIN = tuple(name for name in CONTACT_COLUMNS if name != "email")
+_COMPARED = ("name", "audience", "organisation", "country", "language", "gender", "title")
+_OF_INBOX = (
+    "audience",
+    "organisation",
+    "country",
+    "language",
+)  # the first who says it, of those who share one
+_NOTHING = " \t\r\n,;|\xa0\x0b"  # a file of this only is empty
+_NAME_WORD = re.compile(r"[^\W_]+")
+_REVERSED = re.compile(r"[^\W\d]+, [^\W\d]+( [^\W\d]+)?")  # Lee, Ann
+_TWINS = 5  # rows of one name that a further one is compared with
+_DISARMED = ("'=", "'+", "'-", "'@")
+# Cells that are single words with single blanks between them: most are.
+_SIMPLE = re.compile(r"(?:[!-&(-~](?:[!-~]| (?=[!-~]))*)?\Z")
+_WEIRD = re.compile(r"  |^[ ']| $")
+_MOJIBAKE = re.compile(r"[ÃÂÐÑÎÏ][\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +56,32 @@ class RowProblem:
     """What is wrong in one row, and what became of it: rejected, repaired or warning."""
 
     file: str
-    line: int
-    column: str
+    line: int  # of a sheet: the row
+    column: str  # as the list names it; nothing: the file as a whole
     value: str
     severity: str
     problem: str
     suggestion: str = ""
+    cell: str = ""  # as spreadsheets call it: C5
 
     def __str__(self) -> str:
         value = f" {self.value!r}" if self.value else ""
         hint = f" → {self.suggestion}" if self.suggestion else ""
-        return f"{self.file}:{self.line}: {self.severity}: {self.column}{value}: {self.problem}{hint}"
+        what = f"{self.column}{value}: " if self.column or value else ""
+        where = f"{self.file}:{self.line}" + (f" ({self.cell})" if self.cell else "")
+        return f"{where}: {self.severity}: {what}{self.problem}{hint}"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A rejected row as its file has it, for people who mend it there."""
+
+    file: str
+    line: int
+    cell: str
+    problem: str
+    cells: tuple[str, ...]
+    header: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -81,47 +93,123 @@ class ContactList:
     encoding: str = "utf-8"
     delimiter: str = ","
     rows: int = 0
-    contacts: list[Contact] = field(default_factory=list)
-    problems: list[RowProblem] = field(default_factory=list)
+    joined: int = 0  # rows whose people are greeted in the letter of another row
     columns: tuple[str, ...] = ()
+    contacts: Shelf[Contact] = field(init=False)
+    problems: Shelf[RowProblem] = field(init=False)
+    refused: Shelf[Refused] = field(init=False)
+    _counts: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.contacts = Shelf(self._pack, self._unpack)
+        self.problems = Shelf(
+            lambda one: tuple(getattr(one, name) for name in RowProblem.__slots__),
+            lambda row: RowProblem(*row),
+        )
+        self.refused = Shelf(
+            lambda one: tuple(getattr(one, name) for name in Refused.__slots__), lambda row: Refused(*row)
+        )
 
     def count(self, severity: str) -> int:
         """Return in how many rows there is a problem of this severity."""
-        return len({(p.file, p.line) for p in self.problems if p.severity == severity})
+        return self._counts[severity]
 
     @property
     def rejected(self) -> list[RowProblem]:
         """The problems that cost a row its letter."""
         return [problem for problem in self.problems if problem.severity == "rejected"]
 
+    def drop(self, wrong: Callable[[Contact], str], column: str = "email") -> None:
+        """Reject the contacts about which `wrong` says something; everybody else stays."""
+        before, self.contacts = self.contacts, Shelf(self._pack, self._unpack)
+        for one in before:
+            problem = wrong(one)
+            if not problem:
+                self.contacts.append(one)
+                continue
+            for person in one.people or (one,):
+                self.problems.append(
+                    RowProblem(person.file, person.line, column, one.email, "rejected", problem)
+                )
+            rows = len(one.people) or 1
+            self._counts["rejected"] += rows
+            self.joined -= rows - 1
 
-def read(paths: Sequence[Path], encoding: str | None = None) -> ContactList:
-    """Read one or several lists into one; an address is kept once, where it stands first.
+    @property
+    def remarks(self) -> list[RowProblem]:
+        """What is to be known about a file as a whole: how it was read."""
+        return [problem for problem in self.problems if not problem.column and problem.severity == "warning"]
 
-    Raises ContactsError when a file is missing, no text, no CSV or without an address column.
+    @property
+    def extra(self) -> list[str]:
+        """The list's own columns, in their order."""
+        return [name for name in self.columns if name not in CONTACT_COLUMNS]
+
+    def _pack(self, one: Contact) -> tuple[Any, ...]:
+        return (
+            one.email,
+            one.alternates,
+            one.line,
+            one.file,
+            *(getattr(one, name) for name in _PLAIN),
+            tuple(one.fields),
+            tuple(one.fields.values()),
+            tuple(self._pack(person) for person in one.people),
+        )
+
+    def _unpack(self, row: tuple[Any, ...]) -> Contact:
+        email, alternates, line, file, *plain, names, values, people = row
+        given = dict(zip(names, values, strict=True))
+        extra = self.extra  # of all lists: what another one has is empty here
+        fields = {name: given.get(name, "") for name in extra} if len(extra) != len(given) else given
+        persons = tuple(map(self._unpack, people))
+        return Contact(email, *plain, **{"fields": fields, "alternates": alternates, "line": line,
+                                         "file": file, "people": persons})  # fmt: skip
+
+
+def read(
+    paths: Sequence[Path],
+    encoding: str | None = None,
+    maps: Mapping[str, str] | None = None,
+    sets: Mapping[str, str] | None = None,
+) -> ContactList:
+    """Read one or several lists into one; an address gets one letter, where it stands first.
+
+    `maps` says which column is a field (by header or number), `sets` what a field is where a row leaves it
+    empty. Raises ContactsError when a file is missing or no list, UsageError when these two do not fit.
     """
     merged = ContactList(file=", ".join(str(path) for path in paths))
-    seen: dict[str, Contact] = {}
+    merge = _Merge(merged)
+    sets = dict(sets or {})
+    for name, value in sets.items():
+        if name in _READERS and not _READERS[name](value):
+            raise UsageError(f"--set {name}={value}: there is no such {name}", "write it like DE, de, f")
     for path in paths:
-        one = _read_file(path, encoding, seen)
-        merged.encoding, merged.delimiter = one.encoding, one.delimiter
-        merged.rows += one.rows
-        merged.contacts += one.contacts
-        merged.problems += one.problems
-        merged.columns = tuple(dict.fromkeys(merged.columns + one.columns))
-    extra = [name for name in merged.columns if name not in CONTACT_COLUMNS]
-    if len(paths) > 1:  # a field of one list is empty in the other, not missing
-        merged.contacts = [
-            replace(c, fields={name: c.fields.get(name, "") for name in extra}) for c in merged.contacts
-        ]
+        _read_file(path, encoding, dict(maps or {}), sets, merge)
+    merge.point_out_twins()
     return merged
 
 
-def _read_file(path: Path, encoding: str | None, seen: dict[str, Contact]) -> ContactList:
+def _read_file(
+    path: Path, encoding: str | None, maps: Mapping[str, str], sets: Mapping[str, str], merge: _Merge
+) -> None:
     name = str(path)
     try:
-        with path.open("rb") as raw:
-            start = raw.read(4096)
+        found = False
+        unread = []
+        unfit: UsageError | None = None
+        for table in tables.read(path, encoding, columns.score):
+            try:
+                if _read_table(table, maps, sets, merge):
+                    found = True
+                    continue
+            except UsageError as error:  # another sheet may have that column
+                unfit = error
+            unread.append(table.name)
+        if not found:
+            raise unfit or _no_addresses(name, unread)
+        for one in unread:
+            merge.remark(one, 1, "this sheet has no column of addresses and is not read")
     except FileNotFoundError:
         raise ContactsError(
             f"there is no contact list {name}",
@@ -129,201 +217,241 @@ def _read_file(path: Path, encoding: str | None, seen: dict[str, Contact]) -> Co
         ) from None
     except OSError as error:
         raise ContactsError(f"{name} cannot be read: {error.strerror}") from None
-    encoding = _encoding(name, start, encoding)
-    result = ContactList(file=name, encoding=encoding.replace("utf-8-sig", "utf-8"))
-    try:
-        with path.open(encoding=encoding, newline="") as text:
-            _read_rows(text, result, seen)
-    except UnicodeError:
-        raise ContactsError(
-            f"{name}:{_line_of(path, encoding)}: is not {result.encoding.upper()}",
-            "save it as CSV (UTF-8); `outreach contacts check FILE --encoding cp1251` shows how it reads",
-        ) from None
-    except OSError as error:
-        raise ContactsError(f"{name} cannot be read: {error.strerror}") from None
-    return result
+    except TableError as error:
+        where = f"{name}:{error.line}:" if error.line else name
+        raise ContactsError(f"{where} {error}", error.hint.replace("FILE", name)) from None
 
 
-def _encoding(name: str, start: bytes, given: str | None) -> str:
-    if given:
-        try:
-            "".encode(given)
-        except (LookupError, UnicodeError):
+def _no_addresses(name: str, sheets: Sequence[str]) -> ContactsError:
+    if not sheets:
+        return ContactsError(f"{name} is empty: it has no visible sheet with anything in it", "")
+    where = f" (sheets: {', '.join(sheets)})" if len(sheets) > 1 else ""
+    return ContactsError(
+        f"{name}: no column holds e-mail addresses{where}",
+        f"head it `email`, or name it: outreach contacts check {name} --map email=COLUMN",
+    )
+
+
+def _read_table(table: tables.Table, maps: Mapping[str, str], sets: Mapping[str, str], merge: _Merge) -> bool:
+    """Read one table of a file; tell whether it has a column of addresses."""
+    first: list[tables.Record] = []
+    for record in table.records:
+        if any(cell.strip() for cell in record[1]):
+            first.append(record)
+        if len(first) >= columns.HEADER_ROWS + 40:
+            break
+    if all(not cell.strip(_NOTHING) for _, cells in first for cell in cells):
+        if table.format in ("csv", "json"):
             raise ContactsError(
-                f"there is no encoding {given!r}", "known ones: utf-8, cp1251, cp1252, utf-16"
-            ) from None
-        return "utf-8-sig" if given.lower().replace("_", "-") in ("utf-8", "utf8") else given
-    for magic, what in _MAGIC.items():
-        if start.lstrip(b"\xef\xbb\xbf \r\n").startswith(magic):
-            raise ContactsError(f"{name} is {what}, not a contact list", "save the table as CSV (UTF-8)")
-    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "utf-16"
-    if b"\0" in start:
-        raise ContactsError(f"{name} is a binary file, not a contact list", "save the table as CSV (UTF-8)")
-    return "utf-8-sig"
-
-
-def _line_of(path: Path, encoding: str) -> int:
-    """Find the first line that does not decode; the decoder itself only knows its chunk."""
-    try:
-        with path.open(encoding=encoding, errors="outreach.mark", newline="") as text:
-            return next((number for number, line in enumerate(text, 1) if _MARK in line), 1)
-    except UnicodeError:
-        return 1
-
-
-def _read_rows(text: TextIO, result: ContactList, seen: dict[str, Contact]) -> None:
-    head = text.readline()
-    while head and not head.strip(" \t\r\n,;"):
-        head = text.readline()
-    text.seek(0)
-    result.delimiter = max(_DELIMITERS, key=lambda d: (_has_email(head, d), head.count(d)))
-    records = _records(text, result.file, result.delimiter)
-    header_line, header = next(records, (1, []))
-    if not any(cell.strip(" \t,;") for cell in header):
-        raise ContactsError(
-            f"{result.file} is empty", f"its first line must name the columns: {','.join(CONTACT_COLUMNS)}"
-        )
-    columns = _columns(result.file, header_line, header)
-    result.columns = tuple(columns)
-    taken = [name for name in columns if name in LETTER_VARIABLES[len(CONTACT_COLUMNS) :]]
-    for name in taken:
-        if name != "salutation":
-            result.problems.append(
-                RowProblem(
-                    result.file,
-                    header_line,
-                    name,
-                    "",
-                    "warning",
-                    "the program sets this itself; column unused",
-                )
+                f"{table.name} is empty",
+                f"its first line must name the columns: {','.join(CONTACT_COLUMNS)}",
             )
-    result.problems += _misspelt(result.file, header_line, columns)
-    for line, row in records:
-        result.rows += 1
-        contact = _Row(result, line, columns).read(row)
-        if contact is None:
-            continue
-        key = address.key(contact.email)
-        if first := seen.get(key):
-            where = f"line {first.line}" if first.file == result.file else f"{first.file}:{first.line}"
-            result.problems.append(
-                RowProblem(
-                    result.file,
-                    line,
-                    "email",
-                    contact.email,
-                    "rejected",
-                    f"same address as {where}; kept once",
-                )
-            )
-            continue
-        seen[key] = contact
-        result.contacts.append(contact)
-
-
-def _records(text: TextIO, file: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line where the record starts, cells), without empty rows.
-
-    Strict: a quote that never closes would swallow every row behind it in silence.
-    """
-    reader = csv.reader(text, delimiter=delimiter, strict=True)
-    line = 1
-    try:
-        for row in reader:
-            if any(cell.strip() for cell in row):
-                yield line, row
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise ContactsError(
-            f"{file}:{line}: is no readable CSV: {error}",
-            'check the double quotes of this row: one is not closed, or stands inside a value (write "")',
-        ) from None
-
-
-def _has_email(head: str, delimiter: str) -> bool:
-    try:
-        row = next(csv.reader([head], delimiter=delimiter), [])
-    except csv.Error:
         return False
-    return "email" in [_column_name(cell) for cell in row]
-
-
-def _column_name(cell: str) -> str:
-    name = re.sub(r"\W+", "_", unicodedata.normalize("NFC", cell).strip().lower()).strip("_")
-    return _HEADER_NAMES.get(name, name)
-
-
-def _columns(file: str, line: int, header: list[str]) -> list[str]:
-    names = [_column_name(cell) or f"column_{n}" for n, cell in enumerate(header, 1)]
-    if "email" not in names:
-        shown = ", ".join(cell.strip() for cell in header if cell.strip())[:200]
-        raise ContactsError(
-            f"{file}:{line}: no column is named email; found: {shown}",
-            "the first line must name the columns",
-        )
-    for n, name in enumerate(names):
-        if name in names[:n]:
-            raise ContactsError(f"{file}:{line}: two columns are named {name}", "rename one of them")
-    return names
-
-
-def _misspelt(file: str, line: int, columns: list[str]) -> Iterator[RowProblem]:
-    """Yield columns that look like a missing one of the program's: `audiance` would switch off the asks."""
-    known = [*CONTACT_COLUMNS, "salutation"]
-    for name in columns:
-        near = difflib.get_close_matches(name, known, 1, cutoff=0.8)
-        if name not in (*known, *LETTER_VARIABLES) and near and near[0] not in columns:
-            problem = f"a column of this list's own; is {near[0]} meant?"
-            yield RowProblem(file, line, name, "", "warning", problem, f"write {near[0]} in the header")
-
-
-class _Row:
-    """One row on its way to a contact; collects what was wrong with it."""
-
-    def __init__(self, result: ContactList, line: int, columns: list[str]) -> None:
-        self.result, self.line, self.columns = result, line, columns
-
-    def say(self, severity: str, column: str, value: str, problem: str, suggestion: str = "") -> None:
-        self.result.problems.append(
-            RowProblem(self.result.file, self.line, column, value[:200], severity, problem, suggestion)
-        )
-
-    def read(self, row: list[str]) -> Contact | None:
-        extra = [cell for cell in row[len(self.columns) :] if cell.strip()]
-        if extra:
-            self.say(
-                "rejected",
-                f"column {len(self.columns) + 1}",
-                extra[0],
-                f"the row has {len(row)} cells, the header {len(self.columns)}",
-                f'put a value that holds "{self.result.delimiter}" in double quotes',
+    header = columns.find([cells for _, cells in first], maps)
+    if header is None or "email" not in header.names:
+        if table.format in ("csv", "json"):
+            shown = ", ".join(cell.strip() for cell in first[0][1] if cell.strip())[:200]
+            raise ContactsError(
+                f"{table.name}:{first[0][0]}: no column is named email, and none holds addresses; "
+                f"found: {shown}",
+                f"name it: outreach contacts check {table.name} --map email=COLUMN",
             )
-            return None
-        if len(row) < len(self.columns):
-            self.say("warning", self.columns[len(row)], "", "the row ends early; the missing cells are empty")
-        cells = {
-            name: self.clean(name, row[n] if n < len(row) else "") for n, name in enumerate(self.columns)
-        }
-        mails = self.addresses(cells["email"])
+        return False
+    people = merge.people
+    people.format, people.encoding, people.delimiter = table.format, table.encoding, table.delimiter
+    rows = _Rows(table, header, sets, merge)
+    at = header.row
+    for line, found, hint in table.notes:
+        merge.remark(table.name, line, found, hint)
+    for line, cells in first[:at] if at > 0 else ():
+        merge.remark(table.name, line, "stands above the header and is not read", value=" ".join(cells))
+    rows.say_header(first[at][0] if at >= 0 else first[0][0])
+    for line, cells in first[at + 1 :]:
+        rows.read(line, cells)
+    for line, cells in table.records:
+        rows.read(line, cells)
+    return True
+
+
+class _Rows:
+    """The rows of one table on their way to contacts."""
+
+    def __init__(
+        self, table: tables.Table, header: columns.Header, sets: Mapping[str, str], merge: _Merge
+    ) -> None:
+        self.table, self.header, self.merge = table, header, merge
+        self.people = merge.people
+        self.line, self.cells, self.found = 0, [""], set[str]()
+        self.width = len(header.names)
+        self.spread = table.format in ("xlsx", "ods", "xls")
+        self.sets = sets
+        self.email = header.email
+        self.own = [
+            (n, name) for n, name in enumerate(header.names) if not name.startswith("\0") and n != self.email
+        ]
+        names = [name for name in header.names if not name.startswith("\0")]
+        names += [name for name in self.sets if name not in names]
+        people = merge.people
+        people.columns = tuple(dict.fromkeys((*people.columns, *names)))
+        self.extra = tuple(name for name in names if name not in CONTACT_COLUMNS)
+
+    def say_header(self, line: int) -> None:
+        """Say what is to be known about the columns."""
+        self.line = line
+        for column, found, hint in self.header.notes:
+            self.say("warning", column, "", found, hint)
+        names = self.header.names
+        for name in names:
+            if name in LETTER_VARIABLES[len(CONTACT_COLUMNS) :] and name != "salutation":
+                self.say("warning", name, "", "the program sets this itself; column unused")
+        for name, near in columns.misspelt([one for one in names if not one.startswith("\0")]):
+            problem = f"a column of this list's own; is {near} meant?"
+            self.say("warning", name, "", problem, f"write {near} in the header")
+
+    def say(
+        self,
+        severity: str,
+        column: str,
+        value: str,
+        problem: str,
+        suggestion: str = "",
+        index: int | None = None,
+    ) -> None:
+        """Report something about the row at hand."""
+        if index is None and column in self.header.names:
+            index = self.header.names.index(column)
+        cell = _letters(index) + str(self.line) if self.spread and index is not None else ""
+        value = value[:200]
+        self.merge.say(
+            RowProblem(self.table.name, self.line, column, value, severity, problem, suggestion, cell),
+            self.found,
+        )
+
+    def reject(
+        self, index: int | None, value: str, problem: str, suggestion: str = "", column: str = ""
+    ) -> None:
+        """Report that this row gets no letter of its own, and keep it as it is."""
+        column = column or (self.header.names[index] if index is not None else "")
+        self.say("rejected", column, value, problem, suggestion, index)
+        cell = _letters(index if index is not None else self.email) + str(self.line)
+        self.people.refused.append(
+            Refused(self.table.name, self.line, cell, problem, tuple(self.cells), tuple(self.header.shown))
+        )
+
+    def read(self, line: int, cells: list[str]) -> None:
+        """Read one row: keep it, join it to another, or reject it."""
+        self.line, self.cells, self.found = line, cells, set()
+        width = len(cells)
+        if width > self.width and any(cell.strip() for cell in cells[self.width :]):
+            self.people.rows += 1
+            extra = next(cell for cell in cells[self.width :] if cell.strip())
+            self.reject(
+                None,
+                extra,
+                f"the row has {width} cells, the header {self.width}",
+                f'put a value that holds "{self.table.delimiter}" in double quotes',
+                f"column {self.width + 1}",
+            )
+            return
+        if self.again(cells):
+            self.say("warning", "email", cells[self.email], "the header once more; skipped")
+            return
+        self.people.rows += 1
+        if width < self.width:
+            cells = cells + [""] * (self.width - width)
+            if not self.spread and self.table.format != "json":
+                missing = self.header.names[width].removeprefix("\0")
+                self.say("warning", missing, "", "the row ends early; the missing cells are empty", "", width)
+        contact = self.contact(cells)
+        if contact is not None:
+            self.merge.add(contact, self)
+
+    def again(self, cells: list[str]) -> bool:
+        """Tell whether a row is the header once more, as printed lists have it on each page."""
+        shown = self.header.shown
+        return (
+            self.header.row >= 0
+            and self.email < len(cells)
+            and cells[self.email].strip() == shown[self.email]
+            and [cell.strip() for cell in cells] == shown
+        )
+
+    def contact(self, cells: list[str]) -> Contact | None:
+        """Return the contact of a row; None when it has no usable address."""
+        cell = _armed(cells[self.email])
+        mended = address.mend(cell) if not address.is_plain(cell) else None
+        mails: tuple[str, ...] = mended.addresses if mended else (cell,)
+        simple = _SIMPLE.match
+        values = {name: cells[n] if simple(cells[n]) else self.clean(name, cells[n]) for n, name in self.own}
+        for name, value in self.sets.items():
+            if not values.get(name):
+                values[name] = value
+        if mended:
+            if mended.said:
+                self.say("repaired", "email", cell, "; ".join(mended.said))
+            if (
+                mended.name
+                and not values.get("name")
+                and not any(name_part(values, part) for part in NAME_PARTS)
+            ):
+                values["name"] = self.clean("name", mended.name)
+        further = [mail for n in self.header.alternates for mail in self.alternates(n, cells[n])]
+        if not mails and further:
+            self.say(
+                "repaired", "email", cell, f"no usable address here; used {further[0]} of another column"
+            )
+            mails = (further.pop(0),)
         if not mails:
+            problem = mended.problem if mended else "there is no address"
+            self.reject(self.email, cell, problem, mended.suggestion if mended else "")
             return None
-        standard = {name: cells.get(name, "") for name in CONTACT_COLUMNS}
-        standard["email"] = mails[0]
-        standard["language"] = self.known("language", cells, languages.normalise_readers)
-        standard["country"] = self.known("country", cells, languages.country_code)
-        standard["gender"] = self.known("gender", cells, lambda text: _GENDERS.get(text.lower().rstrip(".")))
-        standard["audience"] = "-".join(standard["audience"].lower().split())
-        fields = {name: text for name, text in cells.items() if name not in CONTACT_COLUMNS}
-        parts = (name_part(fields, "given"), name_part(fields, "family"))
-        standard["name"] = standard["name"] or " ".join(part for part in parts if part)
+        others = {}
+        if further or len(mails) > 1:
+            others = {address.key(mail): mail for mail in (*mails[1:], *further)}
+            others.pop(address.key(mails[0]), None)
+        country, language = values.get("country", ""), values.get("language", "")
+        if country:
+            country = self.known("country", country)
+        if language:
+            language = self.known("language", language)
+        gender = values.get("gender", "")
+        if gender:
+            gender = self.known("gender", gender)
+        for column in ("title", "salutation"):  # "Mrs" says who is greeted, not how
+            word = values.get(column, "")
+            if word and len(word) < 20 and (said := columns.gender(word)) in ("f", "m") and word != "Fr.":
+                values[column] = ""
+                gender = gender or str(said)
+        name = values.get("name", "")
+        if _REVERSED.fullmatch(name):
+            words = "has a comma: greetings say it as it stands"
+            self.say("warning", "name", name, words, "family name last, without a comma")
+        fields = {one: values.get(one, "") for one in self.extra}
+        if not name and fields:
+            name = " ".join(
+                part for part in (name_part(fields, "given"), name_part(fields, "family")) if part
+            )
         return Contact(
-            **standard, fields=fields, alternates=tuple(mails[1:]), line=self.line, file=self.result.file
+            mails[0],
+            name,
+            "-".join(values.get("audience", "").lower().split()),
+            values.get("organisation", ""),
+            country,
+            language,
+            gender,
+            values.get("title", ""),
+            fields=fields,
+            alternates=tuple(others.values()),
+            line=self.line,
+            file=self.table.name,
         )
 
     def clean(self, column: str, cell: str) -> str:
-        text = unicodedata.normalize("NFC", cell).replace("\r\n", "\n").replace("\r", "\n")
+        """Return a cell as text: NFC, no controls, and single blanks in what stands on one line."""
+        usual = cell.isprintable() and not _WEIRD.search(cell) and unicodedata.is_normalized("NFC", cell)
+        if usual and not _MOJIBAKE.search(cell):
+            return cell
+        text = unicodedata.normalize("NFC", _armed(cell)).replace("\r\n", "\n").replace("\r", "\n")
         if column in CONTACT_COLUMNS:
             text = " ".join(text.split())
         kept = "".join(
@@ -332,70 +460,311 @@ class _Row:
         kept = languages.without_controls(kept).strip()
         if len(kept) != len(text.strip()):
             self.say("repaired", column, "", "control characters were taken out")
+        if _MOJIBAKE.search(kept) and (meant := _undone(kept)):
+            self.say("warning", column, kept, "looks as if it was read in the wrong encoding", f"{meant}?")
         return kept
 
-    def known(self, column: str, cells: dict[str, str], read: Callable[[str], str | None]) -> str:
-        text = cells.get(column, "")
-        if not text:
-            return ""
+    def known(self, column: str, text: str) -> str:
+        """Return what a word of the list stands for; a warning and nothing when nobody knows it."""
+        read = _READERS[column]
         value = read(text)
         if value is None:
             self.say("warning", column, text, f"unknown {column}; treated as empty")
-        return value or ""
+            value = ""
+        return value or (read(self.sets[column]) or "" if column in self.sets else "")
 
-    def addresses(self, cell: str) -> list[str]:
-        if not cell:
-            self.say("rejected", "email", "", "there is no address")
-            return []
-        good: list[str] = []
-        wrong: list[tuple[str, str]] = []
-        try:
-            return [address.parse(cell)]
-        except address.AddressError as error:
-            whole = str(error)
-        for part in address.split(cell):
-            try:
-                good.append(address.parse(part))
-            except address.AddressError as error:
-                wrong.append((part, str(error)))
-        if not good:
-            self.say("rejected", "email", cell, whole)
-        elif wrong:
-            self.say("repaired", "email", cell, f"unusable: {', '.join(w for w, _ in wrong)}; used {good[0]}")
-        elif len(good) > 1:
-            rest = ", ".join(good[1:])
-            self.say("repaired", "email", cell, f"several addresses; {good[0]} gets the letter, kept: {rest}")
-        else:
-            self.say("repaired", "email", cell, f"used {good[0]}")
-        return good
+    def alternates(self, index: int, cell: str) -> Sequence[str]:
+        """Return the addresses of a further column; what is unusable there is said."""
+        if not cell.strip():
+            return ()
+        mended = address.mend(_armed(cell))
+        column = self.header.shown[index]
+        if not mended.addresses:
+            self.say("warning", column, cell, f"no usable further address: {mended.problem}", "", index)
+        elif said := [one for one in mended.said if not one.startswith("several addresses")]:
+            self.say("repaired", column, cell, "; ".join(said), "", index)
+        return mended.addresses
 
 
-def as_json(people: ContactList) -> dict[str, object]:
-    """Return the document of `contacts check --json`."""
-    return {
-        "file": people.file,
-        "format": people.format,
-        "encoding": people.encoding,
-        "delimiter": people.delimiter,
-        "rows": people.rows,
-        "kept": len(people.contacts),
-        "repaired": people.count("repaired"),
-        "rejected": len(people.rejected),
-        "contacts": [
-            {"line": one.line, "email": one.email, "alternates": list(one.alternates)}
-            | {name: getattr(one, name) for name in CONTACT_COLUMNS if name != "email"}
-            | {"fields": dict(one.fields)}
-            for one in people.contacts
-        ],
-        "problems": [
-            {
-                "line": one.line,
-                "column": one.column,
-                "value": one.value,
-                "severity": one.severity,
-                "problem": one.problem,
-                "suggestion": one.suggestion,
-            }
-            for one in people.problems
-        ],
+def _armed(cell: str) -> str:
+    """Return a cell without the mark that clean.py puts before what spreadsheets would run."""
+    return cell[1:] if cell[:2] in _DISARMED else cell
+
+
+def _letters(index: int) -> str:
+    """Return how spreadsheets call a column: A, B, … Z, AA."""
+    name = ""
+    index += 1
+    while index:
+        index, rest = divmod(index - 1, 26)
+        name = chr(65 + rest) + name
+    return name
+
+
+def _undone(text: str) -> str:
+    """Return what a text was before UTF-8 was taken for a western encoding; nothing when it was not."""
+    try:
+        return text.encode("cp1252").decode("utf-8")
+    except UnicodeError:
+        return ""
+
+
+# Merging -------------------------------------------------------------------------------------------
+
+
+class _Merge:
+    """All lists together: an inbox gets one letter, and so does a person who gave two addresses."""
+
+    def __init__(self, people: ContactList) -> None:
+        self.people = people
+        # By hash: of a main address, the contact; of a further one, its owner. What looks alike is compared.
+        self.main: dict[int, int] = {}
+        self.further: dict[int, int] = {}
+        self.names = array("q")
+
+    def say(self, problem: RowProblem, found: set[str]) -> None:
+        """Report a problem; `found` are the severities this row has had."""
+        if problem.severity not in found:
+            found.add(problem.severity)
+            self.people._counts[problem.severity] += 1
+        self.people.problems.append(problem)
+
+    def remark(self, file: str, line: int, problem: str, hint: str = "", value: str = "") -> None:
+        """Report something about a file as a whole."""
+        self.say(RowProblem(file, line, "", value[:200], "warning", problem, hint), set())
+
+    def add(self, contact: Contact, row: _Rows) -> None:
+        """Take a contact in: on its own, into the letter of its inbox, or not at all."""
+        key = hash(address.key(contact.email))
+        at = self.main.get(key)
+        if at is not None:
+            first = self.people.contacts[at]
+            if address.key(first.email) == address.key(contact.email):
+                self.same_inbox(at, first, contact, row)
+                return
+        for owner, first in self.owners(contact.email):
+            if _same_person(first, contact):
+                self.same_person(owner, first, contact, row)
+                return
+            kept = tuple(one for one in first.alternates if address.key(one) != address.key(contact.email))
+            self.people.contacts.replace(owner, replace(first, alternates=kept))
+            words = f"stands as a further address at {_where(first, contact)} too; only this row has it now"
+            row.say("warning", "email", contact.email, words)
+        for mail in contact.alternates:
+            for owner, other in self.owners(mail):
+                if _same_person(other, contact):
+                    self.same_person(owner, other, contact, row)
+                    return
+                contact = replace(contact, alternates=tuple(one for one in contact.alternates if one != mail))
+                row.say("warning", "email", mail, f"belongs to {_where(other, contact)}; left out here")
+        at = len(self.people.contacts)
+        self.main[key] = at
+        for mail in contact.alternates:
+            self.further[hash(address.key(mail))] = at
+        self.people.contacts.append(contact)
+        self.remember(contact)
+
+    def remember(self, person: Contact) -> None:
+        """Remember a name, to find it on other rows."""
+        if name := _name_key(person.name):
+            self.names.append(hash(name))
+
+    def owners(self, mail: str) -> Iterator[tuple[int, Contact]]:
+        """Yield the contact that has an address, main or further, with its place; mostly there is none."""
+        key = address.key(mail)
+        for index in {self.main.get(hash(key)), self.further.get(hash(key))} - {None}:
+            first = self.people.contacts[index or 0]
+            if key in map(address.key, (first.email, *first.alternates)):
+                yield index or 0, first
+
+    def same_inbox(self, at: int, first: Contact, contact: Contact, row: _Rows) -> None:
+        """Two rows with one address: the same person once more, or somebody who shares the inbox."""
+        persons = first.people or (first,)
+        again = next((one for one in persons if _same_person(one, contact)), None)
+        if again or not (first.name and contact.name):
+            self.same_person(at, first, contact, row, again)
+            return
+        self.conflicts(first, contact, row, besides=("name", "gender", "title", "salutation"))
+        together = _together((*persons, contact), first)
+        self.people.contacts.replace(at, together)
+        self.people.joined += 1
+        self.remember(contact)
+        row.say(
+            "warning",
+            "email",
+            contact.email,
+            f"shares this inbox with {_where(first, contact)}; one letter greets {together.name}",
+        )
+
+    def same_person(
+        self, at: int, first: Contact, contact: Contact, row: _Rows, one: Contact | None = None
+    ) -> None:
+        """The same person on two rows: one letter, with what only the later row knows.
+
+        `one` is the person among several who share an inbox.
+        """
+        self.conflicts(one or first, contact, row)
+        if not first.people:
+            self.people.contacts.replace(at, self.filled(first, contact, row))
+        where = _where(first, contact)
+        same = address.key(first.email) == address.key(contact.email)
+        words = f"same address as {where}" if same else f"the person of {where}, under another address"
+        row.reject(row.email, contact.email, f"{words}; kept once")
+
+    def filled(self, first: Contact, contact: Contact, row: _Rows) -> Contact:
+        """Return the first contact with what it leaves empty and the other one has."""
+        changes: dict[str, Any] = {
+            name: getattr(contact, name)
+            for name in _COMPARED
+            if getattr(contact, name) and not getattr(first, name)
+        }
+        own = {name: value for name, value in contact.fields.items() if value and not first.fields.get(name)}
+        for name, value in (*changes.items(), *own.items()):
+            row.say("warning", name, value, f"is taken from here for {_where(first, contact)}")
+        known = {address.key(first.email), *map(address.key, first.alternates)}
+        further = [mail for mail in (contact.email, *contact.alternates) if address.key(mail) not in known]
+        further = [mail for mail in further if not any(self.owners(mail))]
+        for mail in further:
+            self.further.setdefault(hash(address.key(mail)), self.main.get(hash(address.key(first.email)), 0))
+        if own:
+            changes["fields"] = {**first.fields, **own}
+        if further:
+            changes["alternates"] = (*first.alternates, *further)
+        return replace(first, **changes) if changes else first
+
+    def conflicts(self, first: Contact, contact: Contact, row: _Rows, besides: Sequence[str] = ()) -> None:
+        """Say where two rows contradict each other, with both sources."""
+        for name in (*_COMPARED, *contact.fields):
+            if name in besides or any(name in parts for parts in NAME_PARTS.values()):
+                continue
+            ours = getattr(first, name) if name in _COMPARED else first.fields.get(name, "")
+            theirs = getattr(contact, name) if name in _COMPARED else contact.fields[name]
+            if name == "name" and sorted(_tokens(ours)) == sorted(_tokens(theirs)):
+                continue
+            if ours and theirs and columns.fold(ours) != columns.fold(theirs):
+                row.say("warning", name, theirs, f"{_where(first, contact)} says {ours!r}; that is used")
+
+    def point_out_twins(self) -> None:
+        """Say who stands on two rows with two addresses: they would get two letters."""
+        ordered = sorted(self.names)
+        twice = {one for one, after in itertools.pairwise(ordered) if one == after}
+        if not twice:
+            return
+        seen: dict[str, list[tuple[str, str, str, int]]] = {}
+        for contact in self.people.contacts:
+            for person in contact.people or (contact,):
+                name = _name_key(person.name)
+                if name and hash(name) in twice:
+                    self.point_out(person, seen.setdefault(name, []))
+
+    def point_out(self, person: Contact, others: list[tuple[str, str, str, int]]) -> None:
+        """Say that somebody of that name stands on another row, unless in another country."""
+        for email, country, file, line in others:
+            if person.country and country and person.country != country:
+                continue
+            where = f"line {line}" if file == person.file else f"{file}:{line}"
+            problem = f"may be the person of {where} ({email}); both get a letter"
+            hint = "if it is one person, put both addresses on one row"
+            words = (person.file, person.line, "name", person.name, "warning", problem, hint)
+            self.say(RowProblem(*words), set())
+            break
+        if len(others) < _TWINS:
+            others.append((person.email, person.country, person.file, person.line))
+
+
+def _where(first: Contact, contact: Contact) -> str:
+    return f"line {first.line}" if first.file == contact.file else f"{first.file}:{first.line}"
+
+
+def _tokens(name: str) -> tuple[str, ...]:
+    bare = "".join(
+        one for one in unicodedata.normalize("NFKD", name.casefold()) if not unicodedata.combining(one)
+    )
+    return tuple(_NAME_WORD.findall(bare))
+
+
+def _name_key(name: str) -> str:
+    """Return what two spellings of a full name have in common; nothing for a single word."""
+    words = _NAME_WORD.findall(name.casefold())
+    return " ".join(sorted(words)) if len(words) > 1 else ""
+
+
+def _same_person(one: Contact, other: Contact) -> bool:
+    """Tell whether two rows can only mean one person, or one organisation where nobody is named."""
+    if not one.name and not other.name:
+        return True if one.email == other.email else bool(one.organisation) and columns.fold(
+            one.organisation
+        ) == columns.fold(other.organisation)  # fmt: skip
+    first, second = sorted((_tokens(one.name), _tokens(other.name)), key=len)
+    if not first:
+        return one.name == other.name
+    left = list(second)
+    for word in first:  # every word of the shorter name is in the longer one; an initial stands for a name
+        match = next((w for w in left if w == word), None) or next(
+            (w for w in left if (len(word) == 1 or len(w) == 1) and w[0] == word[0]), None
+        )
+        if match is None:
+            break
+        left.remove(match)
+    else:
+        return True
+    return _slip(set(first) - set(second), set(second) - set(first))
+
+
+def _slip(ours: set[str], theirs: set[str]) -> bool:
+    """Tell whether two names differ by a slip in one word; Jan and Jana, Kowalski and Kowalska do not."""
+    if len(ours) != 1 or len(theirs) != 1:
+        return False
+    one, other = *ours, *theirs
+    return one[-1] == other[-1] and difflib.SequenceMatcher(None, one, other).ratio() > 0.8
+
+
+def _together(persons: tuple[Contact, ...], first: Contact) -> Contact:
+    """Return the contact of an inbox that several people share."""
+    fields = dict(first.fields)
+    for parts in NAME_PARTS.values():
+        for name in parts:
+            if name in fields:
+                fields[name] = ", ".join(one.fields[name] for one in persons if one.fields.get(name))
+    if "salutation" in fields:
+        fields["salutation"] = ""
+    names = ", ".join(person.name for person in persons)
+    of_all: dict[str, Any] = {
+        name: next((value for one in persons if (value := getattr(one, name))), "") for name in _OF_INBOX
     }
+    return replace(first, name=names, gender="group", title="", fields=fields, people=persons, **of_all)
+
+
+# For scripts ---------------------------------------------------------------------------------------
+
+
+def as_json(people: ContactList) -> Iterator[tuple[str, object]]:
+    """Yield the members of the document of `contacts check --json`; lists come as iterators."""
+    yield "file", people.file
+    yield "format", people.format
+    yield "encoding", people.encoding
+    yield "delimiter", people.delimiter
+    yield "rows", people.rows
+    yield "kept", len(people.contacts)
+    yield "joined", people.joined
+    yield "repaired", people.count("repaired")
+    yield "rejected", people.count("rejected")
+    yield "contacts", map(_contact_document, people.contacts)
+    yield "problems", map(_problem_document, people.problems)
+
+
+def _contact_document(one: Contact) -> dict[str, object]:
+    document: dict[str, object] = {"line": one.line, "email": one.email, "alternates": list(one.alternates)}
+    document |= {name: getattr(one, name) for name in _PLAIN}
+    document["fields"] = dict(one.fields)
+    if one.people:
+        document["people"] = [
+            {"line": person.line, "name": person.name, "gender": person.gender, "title": person.title}
+            for person in one.people
+        ]
+    return document
+
+
+def _problem_document(one: RowProblem) -> dict[str, object]:
+    names = ("line", "column", "value", "severity", "problem", "suggestion", "cell")
+    return {"file": one.file} | {name: getattr(one, name) for name in names}

@@ -28,7 +28,8 @@ from outreach.agenda import Agenda
 from outreach.connection import Opened, Opening
 from outreach.errors import Exit, LedgerError, OutreachError, StoppedError
 from outreach.health import Health
-from outreach.ledger import Delivery, Frozen, Ledger, Mailing
+from outreach.institutions import DomainLimits
+from outreach.ledger import Delivery, Frozen, Ledger, Mailing, Suppression
 from outreach.letters import Letter
 from outreach.links import Link
 from outreach.model import OPEN_STATES, Limit, Outcome, Rendered, Scope, Server, State, Verdict
@@ -56,13 +57,14 @@ class Orders:
     password: str | None
     ehlo_name: str
     rate: tuple[Limit, ...]
-    rate_per_domain: tuple[Limit, ...]
+    domain_limits: DomainLimits
     connections: int
     retry: tuple[int, ...]
     give_up: int
     wait: bool = True
     breaker: bool = True
     account: str = ""  # what the account's limits are counted by
+    rest: int = 0  # seconds that somebody is left in peace after another mailing
 
 
 @dataclass(slots=True)
@@ -352,7 +354,8 @@ class _Loop:
         )
         if decision.suppress:
             words = f"bad mailbox: {outcome.code} {outcome.reply}"[:300]
-            self.ledger.suppress(one.address, words, f"mailing {self.mailing.name}", now)
+            source = f"mailing {self.mailing.name}"
+            self.ledger.suppress([Suppression(one.address, words, source, now, dead=True)], now)
         if not outcome.reached_rcpt and work.slot:
             self.ledger.release_slot(work.slot)
         state = decision.state
@@ -417,7 +420,7 @@ class _Loop:
     def _roomiest(self) -> _Lane | None:
         """Return the lane that a due mail is given to: an idle one, else one with room behind its mail."""
         found = None
-        limited = bool(self.orders.rate or self.orders.rate_per_domain)
+        limited = bool(self.orders.rate or self.orders.domain_limits)
         for lane in self.lanes:
             session = lane.session
             if lane.ready or lane.mails >= _MAILS_PER_SESSION:
@@ -437,8 +440,8 @@ class _Loop:
             return None
         passed_over = False
         while (number := self.queue.pop(now, self._domain_free)) is not None:
-            one = self.ledger.claim(number, now)
-            if one is None:  # suppressed, cancelled, or somebody else's
+            one = self.ledger.claim(number, now, self.orders.rest)
+            if one is None:  # suppressed, cancelled, at rest, or somebody else's
                 passed_over = True
                 continue
             if passed_over:
@@ -455,9 +458,8 @@ class _Loop:
         return None
 
     def _domain_free(self, domain: str) -> float:
-        if not self.orders.rate_per_domain:
-            return 0.0
-        return throttle.earliest(self.orders.rate_per_domain, self.ledger.history(domain=domain))
+        limits = self.orders.domain_limits.of(domain)
+        return throttle.earliest(limits, self.ledger.history(domain=domain)) if limits else 0.0
 
     def _build(self, lane: _Lane, work: _Work) -> None:
         """Build the message of a claimed delivery, and begin it if the session takes it now."""
@@ -496,15 +498,15 @@ class _Loop:
     def _permit(self) -> _Lane | None:
         """Write down the intent for one mail whose body the server waits for; the longest waiting first.
 
-        An address that was refused since the claim gets none: a DATA cannot be taken back, so the socket is
-        dropped. Runs inside the turn's transaction.
+        Who refused since the claim, or got another mailing, gets none: a DATA cannot be taken back, so the
+        socket is dropped. Runs inside the turn's transaction.
         """
         for lane in self.lanes:
             if lane.session.phase is not Phase.INTENT:
                 continue
             self.lanes.remove(lane)
             self.lanes.append(lane)
-            if self.ledger.intend(lane.works[0].delivery, self.clock()):
+            if self.ledger.intend(lane.works[0].delivery, self.clock(), self.orders.rest):
                 return lane
             lane.works.popleft()
             self._withdraw(lane)
@@ -732,10 +734,16 @@ class _Loop:
     def _limits_end(self, now: float) -> float:
         """Return when the queue would be empty if only the limits counted; 0 when nothing limits."""
         orders = self.orders
-        if not (orders.rate or orders.rate_per_domain) or not 0 < len(self.queue) <= _FORESEE_MAILS:
+        if not (orders.rate or orders.domain_limits) or not 0 < len(self.queue) <= _FORESEE_MAILS:
             return 0.0
-        history = self.ledger.recent(orders.account)
-        return throttle.simulate(self.queue.domains(), orders.rate, orders.rate_per_domain, now, history)[1]
+        return throttle.simulate(
+            self.queue.domains(),
+            orders.rate,
+            orders.domain_limits,
+            now,
+            self.ledger.recent(orders.account),
+            lambda domain: self.ledger.history(domain=domain),
+        ).last
 
     def _show(self, force: bool = False) -> None:
         tick = time.monotonic()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime
 import re
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -20,14 +21,45 @@ from babel.dates import format_date
 from babel.languages import get_official_languages
 from babel.numbers import format_decimal
 
-# Names of countries are understood in these languages; codes always.
-_NAME_LANGUAGES = ("en", "fr", "de", "es", "it", "pt", "ru", "ar", "el", "tr")
+# Names of countries and languages are understood in these languages; codes always. The first ones are looked
+# at first: reading all takes a quarter of a second.
+_COMMON = ("en", "fr", "de", "es", "it", "pt", "ru", "ar", "el", "tr")
+_OTHERS = (
+    "nl", "pl", "sv", "fi", "uk", "he", "da", "nb", "nn", "cs", "sk", "hu", "ro", "bg", "ja", "zh", "zh-Hant",
+    "ko", "fa", "hi", "id", "ms", "vi", "th", "sr", "sr-Latn", "hr", "bs", "sl", "mk", "sq", "lt", "lv", "et",
+    "ka", "hy", "az", "kk", "be", "ca", "eu", "gl", "is", "ga", "cy", "mt", "af", "sw", "am", "bn", "ta",
+    "ur", "ku", "mn", "uz", "ky", "tg", "eo", "lb",
+)  # fmt: skip
 _TAG = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 _NO_COUNTRIES = ("EU", "EZ", "QO", "UN", "XA", "XB", "ZZ")  # codes of CLDR that are none
 # CLDR distance up to which a reader of one language is served by another: pt-PT for pt-BR (5), de for
 # gsw (8). Above it stand pairs that offend: sr-Latn for hr (9), es for ca (20), ru for uk (24).
 _NEAR = 8
-_ALIASES = {"uk": "GB", "usa": "US", "holland": "NL", "turkey": "TR", "czech republic": "CZ", "el": "GR"}
+# What people write besides CLDR's names, folded.
+_ALIASES = {
+    "uk": "GB", "u k": "GB", "great britain": "GB", "britain": "GB", "england": "GB", "scotland": "GB",
+    "wales": "GB", "northern ireland": "GB", "grossbritannien": "GB", "grande bretagne": "GB",
+    "gran bretana": "GB", "великобритания": "GB", "англия": "GB", "usa": "US", "u s a": "US", "u s": "US",
+    "united states of america": "US", "сша": "US", "holland": "NL", "голландия": "NL", "turkey": "TR",
+    "turkiye": "TR", "czech republic": "CZ", "czechia": "CZ", "el": "GR", "oesterreich": "AT", "brd": "DE",
+    "frg": "DE",
+    "russian federation": "RU", "российская федерация": "RU", "рф": "RU", "россия рф": "RU",
+    "south korea": "KR", "republic of korea": "KR", "north korea": "KP", "ivory coast": "CI", "burma": "MM",
+    "birma": "MM", "macedonia": "MK", "macedonia fyrom": "MK", "fyrom": "MK", "swaziland": "SZ",
+    "cape verde": "CV", "east timor": "TL", "palestine": "PS", "palastina": "PS", "palestina": "PS",
+    "палестина": "PS", "hong kong": "HK", "macau": "MO", "macao": "MO", "vatican": "VA", "holy see": "VA",
+    "congo kinshasa": "CD", "drc": "CD", "dr congo": "CD", "congo brazzaville": "CG", "uae": "AE",
+    "оаэ": "AE",
+    "republic of ireland": "IE", "eire": "IE", "moldavia": "MD", "молдавия": "MD", "byelorussia": "BY",
+    "belorussia": "BY", "белоруссия": "BY", "weissrussland": "BY", "bosnia": "BA", "syria": "SY",
+    "iran": "IR",
+    "vietnam": "VN", "laos": "LA", "bolivia": "BO", "venezuela": "VE", "tanzania": "TZ", "taiwan": "TW",
+    "chinese taipei": "TW", "people s republic of china": "CN", "prc": "CN", "кнр": "CN", "кыргызстан": "KG",
+    "киргизия": "KG", "туркмения": "TM", "western sahara": "EH", "kurdistan": "",
+}  # fmt: skip
+_LANGUAGE_ALIASES = {"iw": "he", "ji": "yi", "in": "id", "farsi": "fa", "castellano": "es", "castilian": "es",
+                     "flemish": "nl", "vlaams": "nl", "moldovan": "ro", "valenciano": "ca", "mandarin": "zh",
+                     "romansh": "rm", "bokmal": "nb", "nynorsk": "nn"}  # fmt: skip
 
 
 @cache
@@ -60,6 +92,29 @@ def normalise(text: str) -> str | None:
     return tag if locale(tag) is not None else None
 
 
+def _fold(text: str) -> str:
+    """Return what two spellings of a name have in common: no capitals, accents or signs."""
+    bare = "".join(
+        one for one in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(one)
+    )
+    return " ".join(re.findall(r"[^\W_]+", bare))
+
+
+@cache
+def language_code(text: str) -> str | None:
+    """Return the tag for a language's code or its name (German, Deutsch, немецкий), or None."""
+    if tag := normalise(text):
+        first, dash, rest = tag.partition("-")
+        first = _LANGUAGE_ALIASES.get(first, first)
+        if len(first) == 3:
+            first = str(get_global("language_aliases").get(first, first))
+        return f"{first}{dash}{rest}"
+    folded = _fold(text)
+    if folded in _LANGUAGE_ALIASES:
+        return _LANGUAGE_ALIASES[folded]
+    return next((names[folded] for names in _by_name("languages") if folded in names), None)
+
+
 @cache
 def country_code(text: str) -> str | None:
     """Return the ISO 3166 alpha-2 code for a code or a country's name, or None."""
@@ -70,16 +125,34 @@ def country_code(text: str) -> str | None:
     if len(text) == 3 and code in get_global("territory_aliases"):
         replacements = get_global("territory_aliases")[code]
         return str(replacements[0]) if len(replacements) == 1 else None
-    return _ALIASES.get(text.casefold()) or _countries_by_name().get(text.casefold())
+    folded = _fold(text)
+    if folded in _ALIASES:
+        return _ALIASES[folded] or None
+    return next((names[folded] for names in _by_name("territories") if folded in names), None)
 
 
 @cache
-def _countries_by_name() -> dict[str, str]:
+def country_codes() -> tuple[str, ...]:
+    """Return the ISO 3166 alpha-2 codes of all countries."""
+    return tuple(str(code) for code in Locale("en").territories if _is_country(str(code)))
+
+
+def _is_country(code: str) -> bool:
+    return len(code) == 2 and code.isalpha() and code not in _NO_COUNTRIES
+
+
+def _by_name(what: str) -> Iterator[dict[str, str]]:
+    """Yield codes by folded name, language by language: the common ones first."""
+    for tag in (*_COMMON, *_OTHERS):
+        yield _names(what, tag)
+
+
+@cache
+def _names(what: str, tag: str) -> dict[str, str]:
     names: dict[str, str] = {}
-    for language in _NAME_LANGUAGES:
-        for code, name in Locale(language).territories.items():
-            if len(code) == 2 and code.isalpha() and code not in _NO_COUNTRIES:
-                names.setdefault(name.casefold(), code)
+    for code, name in getattr(Locale.parse(tag, sep="-"), what).items():
+        if what == "languages" or _is_country(code):
+            names.setdefault(_fold(name), code.replace("_", "-"))
     return names
 
 
@@ -126,7 +199,7 @@ def split(language: str) -> list[str]:
 @cache
 def normalise_readers(text: str) -> str | None:
     """Return a reader's language or two (`fr+nl`) in their usual spelling, or None when one is unknown."""
-    tags = [normalise(part) for part in text.split("+")]
+    tags = [language_code(part) for part in text.split("+")]
     if None in tags or len(tags) > 2:
         return None
     return "+".join(dict.fromkeys(tag for tag in tags if tag))

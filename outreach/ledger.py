@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import hmac
 import json
 import logging
 import os
@@ -19,8 +20,9 @@ import secrets
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +44,11 @@ from outreach.schema import slot as _slot
 from outreach.schema import suppression as _suppression
 from outreach.schema import version as _version
 from outreach.throttle import History, Slot
+from outreach.times import day, span
 
 _DAY = 86400
+_MOST_VALUES = 500  # that one statement asks for
+_SHARE = "share:"  # what the name of a shared key begins with in `about`; its check digits follow
 _MAY_PASS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EROFS)
 _CLOCKS_DIFFER = 5.0  # seconds that are no reason to doubt the clock
 
@@ -109,13 +114,63 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Suppression:
-    """A standing refusal to write to an address key, or to everybody at `@domain`."""
+    """A standing refusal to write to an address key, to everybody at `@domain`, or to what has this hash."""
 
     value: str
     reason: str
     source: str
     at: float
-    until: float | None
+    until: float | None = None  # None: for good
+    dead: bool = False  # nobody refused: the mailbox does not exist
+
+    def holds(self, now: float) -> bool:
+        """Tell whether it is still to be obeyed."""
+        return self.until is None or self.until > now
+
+
+class Refusals:
+    """Whom nobody writes to: the one look-up of plan, claim, intent, test mail and doubt."""
+
+    def __init__(
+        self,
+        shared: Mapping[str, bytes],
+        find: Callable[[Sequence[str]], Mapping[str, tuple[str, bool]]],
+    ) -> None:
+        """Take shared keys by check digits, and what finds values: the reason, and whether one is dead."""
+        self._shared, self._find = shared, find
+
+    def of(self, key: str, domain: str, further: Iterable[str] = ()) -> str | None:
+        """Return why nobody writes to a person with this address key, or None.
+
+        Another address of theirs counts when it was refused itself: that is the person's word. It does not
+        when only its mailbox is dead, or its domain is refused.
+        """
+        own = [*_forms(key, self._shared), *_forms(f"@{domain}", self._shared)]
+        theirs = {form: mail for mail in further for form in _forms(address.key(mail), self._shared)}
+        found = self._find([*own, *theirs])
+        for form in own:
+            if form in found:
+                return found[form][0]
+        for form, mail in theirs.items():
+            if form in found and not found[form][1]:
+                return f"{mail}, another address of theirs: {found[form][0]}"
+        return None
+
+
+def others(contact: Contact) -> list[str]:
+    """Return the further addresses of everybody whom the letter to a contact greets."""
+    further = [*contact.alternates, *(mail for one in contact.people for mail in one.alternates)]
+    return list(dict.fromkeys(further))
+
+
+def hashed(value: str, check: str, key: bytes) -> str:
+    """Return an address key or `@domain` as a refusal that names nobody (suppressions.py)."""
+    return f"hmac:{check}:{hmac.digest(key, value.encode(), 'sha256').hex()}"
+
+
+def _forms(value: str, shared: Mapping[str, bytes]) -> list[str]:
+    """Return everything that a refusal of this value may be written as."""
+    return [value, *(hashed(value, check, key) for check, key in shared.items())]
 
 
 class EmptyLedgerError(LedgerError):
@@ -561,26 +616,90 @@ class Ledger:
 
     # Suppressions ----------------------------------------------------------------------------
 
-    def suppress(self, value: str, reason: str, source: str, now: float) -> None:
-        """Refuse to write to an address key (or @domain) from now on."""
-        values = {"value": value, "reason": reason, "source": source, "at": now, "until": None}
-        self._execute(sa.insert(_suppression).prefix_with("OR IGNORE").values(**values))
+    def suppress(self, new: Iterable[Suppression], now: float) -> list[Suppression]:
+        """Refuse to write there from now on; return what holds. Call it inside one `transaction()`.
 
-    def suppressions(self, now: float) -> dict[str, str]:
-        """Return what is refused now: address key or @domain → reason."""
-        query = sa.select(_suppression.c.value, _suppression.c.reason).where(_still(now))
-        return {row.value: row.reason for row in self._execute(query)}
+        No refusal is ever shortened: of two, the one that lasts longer holds.
+        """
+        wanted = list(new)
+        known = {one.value: one for one in self._suppressions(list({one.value for one in wanted}))}
+        written: dict[str, Suppression] = {}
+        for one in wanted:
+            before = known.get(one.value)
+            kept = _stronger(before, one) if before and before.holds(now) else one
+            if kept is not before:
+                known[one.value] = written[one.value] = kept
+        if written:
+            rows = [asdict(one) | {"dead": int(one.dead)} for one in written.values()]
+            self._execute(sa.insert(_suppression).prefix_with("OR REPLACE"), rows)
+        return [known[value] for value in dict.fromkeys(one.value for one in wanted)]
+
+    def _suppressions(self, values: Sequence[str]) -> Iterator[Suppression]:
+        for at in range(0, len(values), _MOST_VALUES):
+            some = _suppression.c.value.in_(values[at : at + _MOST_VALUES])
+            yield from map(_to_suppression, self._execute(sa.select(_suppression).where(some)))
+
+    def refusals(self, now: float) -> Refusals:
+        """Return whom nobody writes to, read once: for a plan, which asks about everybody."""
+        columns = (_suppression.c.value, _suppression.c.reason, _suppression.c.dead)
+        rows = self._execute(sa.select(*columns).where(_still(now)))
+        known = {row.value: (row.reason, bool(row.dead)) for row in rows}
+        return Refusals(
+            self.share_keys(), lambda values: {value: known[value] for value in values if value in known}
+        )
+
+    def refusal(self, key: str, domain: str, further: Iterable[str], now: float) -> str | None:
+        """Return why nobody writes to this address now, or None. Call it inside one `transaction()`."""
+
+        def find(values: Sequence[str]) -> dict[str, tuple[str, bool]]:
+            found: dict[str, tuple[str, bool]] = {}
+            for at in range(0, len(values), _MOST_VALUES):
+                some = values[at : at + _MOST_VALUES]
+                given = {f"value{number}": value for number, value in enumerate(some)}
+                rows = self._fast(_suppressed(len(some)), now=now, **given)
+                found |= {value: (reason, bool(dead)) for value, reason, dead in rows}
+            return found
+
+        return Refusals(self.share_keys(), find).of(key, domain, further)
 
     def unsuppress(self, value: str) -> bool:
-        """Take a refusal back; tell whether there was one."""
-        return self._execute(sa.delete(_suppression).where(_suppression.c.value == value)).rowcount == 1
+        """Take a refusal back, in every form that it has; tell whether there was one."""
+        forms = _forms(value, self.share_keys())
+        return self._execute(sa.delete(_suppression).where(_suppression.c.value.in_(forms))).rowcount > 0
 
     def list_suppressions(self) -> list[Suppression]:
-        """Return every refusal, the oldest first."""
-        return [
-            Suppression(row.value, row.reason, row.source, row.at, row.until)
-            for row in self._execute(sa.select(_suppression).order_by(_suppression.c.id))
-        ]
+        """Return every refusal, the oldest first, also what is over."""
+        return list(map(_to_suppression, self._execute(sa.select(_suppression).order_by(_suppression.c.id))))
+
+    def share_keys(self) -> dict[str, bytes]:
+        """Return the keys of the hashes that were imported, by their check digits."""
+        return {name.removeprefix(_SHARE): key for name, key in self._fast(_SHARED)}
+
+    def add_share_key(self, check: str, key: bytes) -> None:
+        """Keep the key of hashes, so that they hold without the passphrase."""
+        values = {"name": f"{_SHARE}{check}", "value": key}
+        self._execute(sa.insert(_about).prefix_with("OR IGNORE").values(**values))
+
+    def close_refused(self, mailing: Mailing, key: str, reason: str, now: float) -> None:
+        """Take a delivery out that has not left, because the person refuses."""
+        change = sa.update(_delivery).where(
+            _delivery.c.mailing_id == mailing.id,
+            _delivery.c.address == key,
+            _delivery.c.state.in_([state.value for state in OPEN_STATES]),
+            _delivery.c.lease.is_(None),
+        )
+        values = {"state": State.SUPPRESSED.value, "reason": reason, "finished_at": now}
+        self._execute(change.values(**values))
+
+    def resting(self, besides: str, rest: int, now: float) -> dict[str, str]:
+        """Return who got another mailing within `rest` seconds, or gets it right now: address key → words."""
+        query = (
+            sa.select(_delivery.c.address, _mailing.c.name, _delivery.c.state, _delivery.c.finished_at)
+            .join(_mailing, _mailing.c.id == _delivery.c.mailing_id)
+            .where(_mailing.c.name != besides, _had_since(now - rest))
+            .order_by(_delivery.c.finished_at)
+        )
+        return {row.address: _rests(rest, *tuple(row)[1:]) for row in self._execute(query)}
 
     # Runs and leases -------------------------------------------------------------------------
 
@@ -698,30 +817,30 @@ class Ledger:
         )
         return int(self._execute(query).scalar_one())
 
-    def claim(self, number: int, now: float) -> Delivery | None:
+    def claim(self, number: int, now: float, rest: int = 0) -> Delivery | None:
         """Lease a delivery that is due; None when somebody else has it, or it is not to be sent any more.
 
-        A suppression that came after the plan is obeyed here.
+        A suppression that came after the plan is obeyed here, and so is a mailing that left meanwhile to
+        somebody who is to have `rest` seconds between two.
         """
         one = self.delivery(number)
         if one.lease is not None or one.state not in OPEN_STATES or one.next_attempt_at > now:
             return None
-        if self._refused(one, now):
+        if self._closed(one, now, rest):
             return None
         self._fast(_LEASE, number=number, run=self._locks.own)
         return replace(one, lease=self._locks.own)
 
-    def _refused(self, one: Delivery, now: float) -> bool:
-        """Close a delivery whose address is suppressed; tell whether it was."""
-        row = self._fast(_SUPPRESSED, address=one.address, at_domain=f"@{one.domain}", now=now).fetchone()
-        if row is None:
+    def _closed(self, one: Delivery, now: float, rest: int) -> bool:
+        """Close a delivery to somebody who refuses, or who is to be left in peace; tell whether it was."""
+        state, reason = State.SUPPRESSED, self.refusal(one.address, one.domain, others(one.contact), now)
+        if reason is None and rest:
+            row = self._fast(_HAD, number=one.id, address=one.address, since=now - rest).fetchone()
+            if row is not None:
+                state, reason = State.CANCELLED, _rests(rest, *row)
+        if reason is None:
             return False
-        values = {
-            "state": State.SUPPRESSED.value,
-            "reason": row[0],
-            "finished_at": now,
-            "lease": None,
-        }
+        values = {"state": state.value, "reason": reason, "finished_at": now, "lease": None}
         self._execute(sa.update(_delivery).where(_delivery.c.id == one.id).values(**values))
         return True
 
@@ -743,9 +862,9 @@ class Ledger:
         latest = self._execute(sa.select(sa.func.max(_slot.c.at))).scalar() or now
         self._execute(sa.delete(_slot).where(_slot.c.at < min(now, latest) - 2 * _DAY))
 
-    def intend(self, one: Delivery, now: float) -> bool:
-        """Write down that the body of this mail may leave now; False when the address is suppressed since."""
-        if self._refused(one, now):
+    def intend(self, one: Delivery, now: float, rest: int = 0) -> bool:
+        """Write down that the body of this mail may leave now; False when it must not any more."""
+        if self._closed(one, now, rest):
             return False
         if self._fast(_INTEND, number=one.id, run=self._locks.own).rowcount != 1:
             raise LedgerError(f"delivery {one.id} is not ours any more", exit_code=Exit.STOPPED)
@@ -811,8 +930,35 @@ def _anew(reason: str) -> dict[str, Any]:
     }
 
 
-def _still(now: float) -> sa.ColumnElement[bool]:
+def _still(now: float | sa.BindParameter[Any]) -> sa.ColumnElement[bool]:
     return sa.or_(_suppression.c.until.is_(None), _suppression.c.until > now)
+
+
+def _to_suppression(row: Any) -> Suppression:
+    return Suppression(row.value, row.reason, row.source, row.at, row.until, bool(row.dead))
+
+
+def _stronger(before: Suppression, new: Suppression) -> Suppression:
+    """Return which of two refusals holds: somebody's word before a dead mailbox, then the longer one."""
+    longer = before.until is not None and (new.until is None or new.until > before.until)
+    if before.dead and not new.dead:
+        return new if longer else replace(new, until=before.until)
+    return new if longer and new.dead == before.dead else before
+
+
+def _had_since(since: float | sa.BindParameter[Any]) -> sa.ColumnElement[bool]:
+    """Select deliveries that arrived since then, or may have; what is being handed over is now."""
+    ended = _delivery.c.state.in_([State.SENT.value, State.UNKNOWN.value])
+    return sa.or_(_delivery.c.state == State.SENDING.value, sa.and_(ended, _delivery.c.finished_at > since))
+
+
+def _rests(rest: int, mailing: str, state: str, at: float | None) -> str:
+    """Say why somebody is left in peace for now."""
+    setting = f"OUTREACH_REST is {span(rest)}"
+    if state == State.SENDING or at is None:
+        return f"is getting the mailing {mailing} right now; {setting}"
+    got = "got" if state == State.SENT else "may have got"
+    return f"{got} the mailing {mailing} on {day(at)}; {setting}"
 
 
 def _begin(connection: sa.Connection) -> None:
@@ -834,7 +980,16 @@ def _create_private(path: Path) -> None:
 
 
 def _contact_to_json(contact: Contact) -> str:
-    return json.dumps(asdict(contact), ensure_ascii=False)
+    values = asdict(contact)
+    for one in (values, *values["people"]):  # most share their inbox with nobody
+        if not one["people"]:
+            del one["people"]
+    return json.dumps(values, ensure_ascii=False)
+
+
+def _to_contact(values: dict[str, Any]) -> Contact:
+    people = tuple(map(_to_contact, values.get("people", ())))
+    return Contact(**values | {"alternates": tuple(values["alternates"]), "people": people})
 
 
 def _to_delivery(
@@ -857,14 +1012,12 @@ def _to_delivery(
     reason: str,
 ) -> Delivery:
     """Make a delivery of a row; the columns come in the order of the table."""
-    person = json.loads(contact)
-    person["alternates"] = tuple(person["alternates"])
     return Delivery(
         number,
         version_id,
         key,
         domain,
-        Contact(**person),
+        _to_contact(json.loads(contact)),
         language,
         content_hash,
         message_id,
@@ -901,11 +1054,29 @@ def _given(name: str) -> sa.BindParameter[Any]:
 _this = _delivery.c.id == _given("number")
 _ours = sa.and_(_this, _delivery.c.lease == _given("run"))
 _DELIVERY = _Statement(sa.select(_delivery).where(_this))
-_SUPPRESSED = _Statement(
-    sa.select(_suppression.c.reason).where(
-        sa.or_(_suppression.c.value == _given("address"), _suppression.c.value == _given("at_domain")),
-        sa.or_(_suppression.c.until.is_(None), _suppression.c.until > _given("now")),
+
+
+@cache
+def _suppressed(count: int) -> _Statement:
+    """Ask for so many values at once: two, unless somebody has further addresses or a group shared hashes."""
+    some = _suppression.c.value.in_([_given(f"value{number}") for number in range(count)])
+    columns = (_suppression.c.value, _suppression.c.reason, _suppression.c.dead)
+    return _Statement(sa.select(*columns).where(some, _still(_given("now"))))
+
+
+_SHARED = _Statement(sa.select(_about.c.name, _about.c.value).where(_about.c.name.startswith(_SHARE)))
+_self = _delivery.alias()
+_HAD = _Statement(
+    sa.select(_mailing.c.name, _delivery.c.state, _delivery.c.finished_at)
+    .join(_mailing, _mailing.c.id == _delivery.c.mailing_id)
+    .where(
+        _delivery.c.address == _given("address"),
+        _delivery.c.mailing_id
+        != sa.select(_self.c.mailing_id).where(_self.c.id == _given("number")).scalar_subquery(),
+        _had_since(_given("since")),
     )
+    .order_by(_delivery.c.finished_at.desc())
+    .limit(1)
 )
 _LEASE = _Statement(sa.update(_delivery).where(_this).values(lease=_given("run")))
 _RELEASE = _Statement(sa.update(_delivery).where(_ours).values(lease=None))

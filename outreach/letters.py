@@ -696,6 +696,7 @@ def _cleaned(contact: Contact) -> Contact:
         title=_clean(contact.title),
         organisation=_clean(contact.organisation),
         fields={name: _clean(value) for name, value in contact.fields.items()},
+        people=tuple(map(_cleaned, contact.people)),
     )
 
 

@@ -13,10 +13,10 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from outreach import address, delivery, message
+from outreach import address, delivery, message, suppressions
 from outreach import plan as plans
 from outreach.errors import Exit, Problem, SettingsError, StoppedError, UsageError
-from outreach.ledger import Delivery, Ledger, Mailing, NewDelivery
+from outreach.ledger import Delivery, Ledger, Mailing, NewDelivery, others
 from outreach.model import OPEN_STATES, Contact, Security, Server, State
 from outreach.plan import Item, Plan
 from outreach.settings import Settings, is_loopback
@@ -204,9 +204,8 @@ def question(
 ) -> Question:
     """Put the run into one sentence. Above 500 letters the answer is their number."""
     items = [item.contact for item in changes.new if joins]
-    people = [contact for contact in [*(one.contact for one in changes.open), *items] if chosen(contact)][
-        :limit
-    ]
+    going = [one.contact for one in changes.open if one.address not in plan.refused]
+    people = [contact for contact in [*going, *items] if chosen(contact)][:limit]
     ends = plans.duration(people, settings, ledger, now)[1]
     pace = settings.pace + (f", until {when(ends)}" if settings.pace != "unlimited" else "")
     count = len(people)
@@ -259,6 +258,7 @@ def record(
         mailing = changes.mailing or ledger.create_mailing(
             plan.name, plan.letter.name, plan.today.isoformat(), now
         )
+        _close_refused(plan, changes, mailing, ledger, now)
         ledger.reopen(mailing, [one.address for one in changes.failed if chosen(one.contact)])
         new = changes.new if add_new or changes.mailing is None else []
         again = revised(plan, changes) if revise else []
@@ -278,6 +278,15 @@ def record(
             ledger.revise(mailing, version, _deliveries(plan, again, ledger))
         ledger.add_excluded(mailing, plan.excluded, now)
     return mailing
+
+
+def _close_refused(plan: Plan, changes: Changes, mailing: Mailing, ledger: Ledger, now: float) -> None:
+    """Take out who refuses by an address that only the list of today knows; the claim would not see it."""
+    for key in plan.refused.keys() & {one.address for one in changes.open}:
+        contact = plan.refused[key]
+        reason = ledger.refusal(key, address.domain(contact.email), others(contact), now)
+        if reason is not None:
+            ledger.close_refused(mailing, key, reason, now)
 
 
 def _deliveries(plan: Plan, items: Sequence[Item], ledger: Ledger) -> Iterator[NewDelivery]:
@@ -326,7 +335,7 @@ def cancel(
 
 def _keys(mails: Sequence[str], deliveries: Mapping[str, Delivery], mailing: Mailing) -> list[str]:
     """Return the address keys of what somebody typed. Raises UsageError for one not in the mailing."""
-    keys = [plans.suppression_value(mail) for mail in mails]
+    keys = [suppressions.value_of(mail) for mail in mails]
     for mail, key in zip(mails, keys, strict=True):
         if key not in deliveries:
             near = difflib.get_close_matches(key, deliveries, 1)
@@ -361,10 +370,11 @@ def resolve(
         ]
         keys = [key for key in keys if deliveries[key].state is State.UNKNOWN]
         if not arrived:
-            refused = ledger.suppressions(now)
             for key in list(keys):
-                if reason := refused.get(key) or refused.get(f"@{deliveries[key].domain}"):
-                    said.append(f"{deliveries[key].contact.email}: is suppressed: {reason}")
+                one = deliveries[key]
+                reason = ledger.refusal(key, one.domain, others(one.contact), now)
+                if reason is not None:
+                    said.append(f"{one.contact.email}: is suppressed: {reason}")
                     keys.remove(key)
         return ledger.settle(mailing, keys, arrived), said
 
@@ -410,13 +420,14 @@ def orders(
         password=password,
         ehlo_name=settings.ehlo_name,
         rate=settings.rate,
-        rate_per_domain=settings.rate_per_domain,
+        domain_limits=settings.domain_limits,
         connections=settings.connections,
         retry=settings.retry,
         give_up=settings.give_up,
         wait=wait,
         breaker=breaker,
         account=settings.account,
+        rest=settings.rest,
     )
 
 

@@ -44,6 +44,7 @@ class Contact:
     alternates: tuple[str, ...] = ()
     line: int = 0
     file: str = ""
+    people: tuple[Contact, ...] = ()  # those who share the inbox, each as their own row has them; else empty
 
 
 @dataclass(frozen=True, slots=True)

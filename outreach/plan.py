@@ -1,4 +1,4 @@
-"""Who gets what: contacts × letter − suppressed − whoever has it already → a plan.
+"""Who gets what: contacts × letter − suppressed − whoever has it already, or rests → a plan.
 
 The whole list is planned before anything leaves: every letter is rendered once, its content hashed, and
 whoever gets none is listed with the reason, so that nobody is forgotten. A plan only reads the ledger.
@@ -13,15 +13,17 @@ import difflib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
-from outreach import address, coverage, languages, message, throttle
+from outreach import address, coverage, forecast, languages, message, throttle
 from outreach.contacts import ContactList
 from outreach.errors import ContactsError, LetterError, Problem, UsageError
-from outreach.ledger import Ledger
+from outreach.ledger import Ledger, others
 from outreach.letters import Choice, Letter
 from outreach.model import CONTACT_COLUMNS, OPEN_STATES, Contact, Identity
 from outreach.settings import Settings
+from outreach.throttle import History
 from outreach.times import iso
 
 NOBODY = Identity("Your name", "you@outreach.example")  # shown before a sender is set
@@ -51,6 +53,7 @@ class Plan:
     excluded: list[tuple[str, str]] = field(default_factory=list)  # (email, reason)
     again: bool = False
     done: set[str] = field(default_factory=set)  # keys of those with whom this mailing is finished
+    refused: dict[str, Contact] = field(default_factory=dict)  # who is suppressed, by address key
 
     @property
     def fingerprint(self) -> str:
@@ -84,17 +87,21 @@ def make(
     plan.again = again
     letter.check_variables([column for column in contacts.columns if column not in CONTACT_COLUMNS])
     plan.excluded += [(one.value or f"line {one.line}", one.problem) for one in contacts.rejected]
-    suppressed = ledger.suppressions(now) if ledger else {}
+    refusals = ledger.refusals(now) if ledger else None
     holders = ledger.holders(letter.name, besides=name) if ledger and not again else {}
+    resting = ledger.resting(name, settings.rest, now) if ledger and settings.rest else {}
     if ledger and mailing:
         plan.done = {one.address for one in ledger.deliveries(mailing) if one.state not in OPEN_STATES}
     for contact in contacts.contacts:
         key = address.key(contact.email)
-        reason = suppressed.get(key) or suppressed.get(f"@{address.domain(contact.email)}")
-        if reason:
+        reason = refusals.of(key, address.domain(contact.email), others(contact)) if refusals else None
+        if reason is not None:
             plan.excluded.append((contact.email, f"suppressed: {reason}"))
+            plan.refused[key] = contact
         elif other := holders.get(key):
             plan.excluded.append((contact.email, f"has this letter already, by the mailing {other}"))
+        elif key not in plan.done and (words := resting.get(key)):
+            plan.excluded.append((contact.email, words))
         else:
             plan.items.append(item(plan, contact))
     return plan
@@ -136,18 +143,6 @@ def refuse_nothing(plan: Plan) -> None:
         f"nobody in {plan.contacts.file} is left to write to: {why}",
         "`outreach contacts check` shows the list, `outreach plan` who is left out and why",
     )
-
-
-def suppression_value(text: str) -> str:
-    """Return what the ledger compares for an address or `@domain`. Raises UsageError."""
-    try:
-        if text.startswith("@"):
-            return "@" + address.domain(address.parse(f"x{text}"))
-        return address.key(address.parse(text))
-    except address.AddressError as error:
-        raise UsageError(
-            f"{text!r} is no address: {error}", "write ann@party.example or @party.example"
-        ) from None
 
 
 # Choosing ---------------------------------------------------------------------------------------
@@ -215,8 +210,25 @@ def duration(
 ) -> tuple[float, float]:
     """Return when the first and the last of these letters would leave at the settings' limits."""
     domains = [address.domain(contact.email) for contact in contacts]
-    history = ledger.recent(settings.account) if ledger else (lambda n: None)
-    return throttle.simulate(domains, settings.rate, settings.rate_per_domain, now, history)
+    history, of_domain = _histories(settings, ledger)
+    found = throttle.simulate(domains, settings.rate, settings.domain_limits, now, history, of_domain)
+    return found.first, found.last
+
+
+def foresee(
+    contacts: Iterable[Contact], settings: Settings, ledger: Ledger | None, now: float
+) -> forecast.Forecast:
+    """Return when these letters would leave, and which of the settings' limits binds."""
+    domains = [address.domain(contact.email) for contact in contacts]
+    history, of_domain = _histories(settings, ledger)
+    return forecast.make(domains, settings.rate, settings.domain_limits, now, history, of_domain)
+
+
+def _histories(settings: Settings, ledger: Ledger | None) -> tuple[History, Callable[[str], History]]:
+    """Return what was sent lately: by the account, and to a domain. The ledger is asked once for each."""
+    if ledger is None:
+        return throttle.nothing, lambda domain: throttle.nothing
+    return ledger.recent(settings.account), cache(lambda domain: cache(ledger.history(domain=domain)))
 
 
 def totals(items: Iterable[Item]) -> dict[str, dict[str, int]]:
@@ -242,7 +254,7 @@ def document(
     chosen = chooser(only, excepted, plan.contacts.contacts, plan.contacts.columns)
     items = [item for item in plan.items if chosen(item.contact)][:limit]
     left = [item.contact for item in items if address.key(item.contact.email) not in plan.done]
-    starts, ends = duration(left, settings, ledger, now)
+    foreseen = foresee(left, settings, ledger, now)
     return {
         "mailing": plan.name,
         "letter": plan.letter.name,
@@ -266,6 +278,19 @@ def document(
             {"file": problem.file, "line": problem.line, "problem": problem.text}
             for problem in coverage.outdated(plan.letter, (item.choice for item in items))
         ],
-        "starts": iso(starts),
-        "ends": iso(ends),
+        "starts": iso(foreseen.starts),
+        "ends": iso(foreseen.end.at),
+        "limit": foreseen.end.limit,
+        "ends_without": iso(foreseen.end.without),
+        "domains": [
+            {
+                "domain": one.domain,
+                "letters": one.letters,
+                "kind": one.kind,
+                "limit": one.end.limit,
+                "ends": iso(one.end.at),
+                "ends_without": iso(one.end.without),
+            }
+            for one in foreseen.domains
+        ],
     }

@@ -15,11 +15,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from outreach import address, attachments, languages, message, sources
+from outreach import address, attachments, languages, message, private, sources
 from outreach.errors import UsageError
 from outreach.model import Contact, Rendered
 from outreach.plan import Plan
-from outreach.report import write_private
 
 _SHOWN_HEADERS = ("From", "To", "Reply-To", "Subject", "List-Unsubscribe")
 
@@ -114,6 +113,9 @@ def explain(plan: Plan, contact: Contact) -> list[str]:
         f"reads     {given}, country {contact.country or 'not given'}, "
         f"audience {contact.audience or 'not given'}",
     ]
+    if contact.people:
+        each = ", ".join(f"{one.name or 'no name'} ({one.file}:{one.line})" for one in contact.people)
+        lines.append(f"people    {len(contact.people)} share this inbox: {each}")
     for part in choice.halves:
         audience = contact.audience
         for n, step in enumerate(part.steps, 1):
@@ -142,7 +144,7 @@ def write(
         paths = [target / f"{n:03}-{_slug(c.email)}{suffix}" for n, c in enumerate(contacts, 1)]
     for path, contact in zip(paths, contacts, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_private(path, _content(plan, contact, form, now))
+        private.write(path, _content(plan, contact, form, now))
     return paths
 
 

@@ -23,6 +23,7 @@ from typing import Any
 from aiosmtpd.smtp import SMTP as SMTPServer
 
 from outreach.errors import OutreachError, UsageError
+from outreach.institutions import DomainLimits
 from outreach.model import Identity, Security, Server
 from outreach.settings import Settings
 
@@ -144,7 +145,7 @@ def settings_for(settings: Settings, folder: Path, port: int) -> Settings:
         server=Server(_HOST, port, Security.OFF),
         ledger=folder / LEDGER,
         rate=(),
-        rate_per_domain=(),
+        domain_limits=DomainLimits(),
         retry=(1,),
         give_up=5,
         connections=2,

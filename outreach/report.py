@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import time
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from outreach import throttle
-from outreach.errors import UsageError
+from outreach.institutions import DomainLimits
 from outreach.ledger import Delivery, Ledger, Mailing
 from outreach.model import OPEN_STATES, Limit, State
 from outreach.times import iso
@@ -42,28 +40,6 @@ COLUMNS = (
     "link",
     "due",
 )
-# What people read instead of our words for states.
-SAY = {
-    State.PLANNED: "planned",
-    State.SENDING: "being sent",
-    State.SENT: "accepted by the mail server",
-    State.DEFERRED: "to be tried again",
-    State.FAILED: "failed",
-    State.UNKNOWN: "in doubt (may have arrived)",
-    State.SUPPRESSED: "suppressed",
-    State.CANCELLED: "cancelled",
-}
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Write a file that only its owner can read: a report names people. Raises UsageError."""
-    try:
-        handle = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "wb") as out:
-            path.chmod(0o600)  # a file that was there keeps its mode otherwise
-            out.write(data)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def document(ledger: Ledger, mailing: Mailing) -> dict[str, Any]:
@@ -142,7 +118,7 @@ def status(
     ledger: Ledger,
     mailing: Mailing,
     rate: tuple[Limit, ...],
-    per_domain: tuple[Limit, ...],
+    domain_limits: DomainLimits,
     account: str,
     now: float | None = None,
 ) -> dict[str, Any]:
@@ -152,10 +128,15 @@ def status(
     pending = ledger.deliveries(mailing, OPEN_STATES)
     ends = None
     if pending:
-        last = throttle.simulate(
-            [one.domain for one in pending], rate, per_domain, now, ledger.recent(account)
-        )[1]
-        ends = max(last, *(one.next_attempt_at for one in pending))
+        foreseen = throttle.simulate(
+            [one.domain for one in pending],
+            rate,
+            domain_limits,
+            now,
+            ledger.recent(account),
+            lambda domain: ledger.history(domain=domain),
+        )
+        ends = max(foreseen.last, *(one.next_attempt_at for one in pending))
     sent, _ = ledger.sent_since(mailing, now - 3600)
     return {
         "mailing": mailing.name,

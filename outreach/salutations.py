@@ -2,8 +2,11 @@
 
 Read from templates/_languages/<tag>.toml. In each list of patterns the first one wins whose {fields} are
 all known for this contact, so a missing title or name never leaves a gap. A contact's own `salutation`
-column wins over everything. Pure once the TOML text is there. Raises LetterError for a bad TOML file.
-Known limit: full names are never cut into given and family name; the list must have them in two columns.
+column wins over everything. People who share an inbox are greeted each by their own rule, in one sentence;
+nobody is passed over: where one of them has no name, all get the greeting of a group.
+Pure once the TOML text is there. Raises LetterError for a bad TOML file.
+Known limits: full names are never cut into given and family name; the list must have them in two columns.
+A salutation of the list keeps its capital behind another greeting, unless the language begins so too.
 """
 
 from __future__ import annotations
@@ -12,9 +15,10 @@ import re
 import string
 import tomllib
 import unicodedata
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from outreach import languages
 from outreach.errors import LetterError, Problem
@@ -22,7 +26,9 @@ from outreach.model import NAME_PARTS, Contact, Identity, name_part
 
 _NAMES = ("name", "family", "given")
 # What a greeting may use; each name also in the form of address, where a language has one (vocative).
-_FIELDS = {"title", "organisation", *_NAMES, *(f"{name}_vocative" for name in _NAMES)}
+_FORMS = {*_NAMES, *(f"{name}_vocative" for name in _NAMES)}
+_PARTS = _FORMS - {"name", "name_vocative"}
+_FIELDS = {"title", "organisation", *_FORMS}
 _MAX_SOURCE = 50_000  # characters of a language file
 _MAX_DOTS = 1_000  # a key of 20,000 parts takes tomllib ten seconds
 _MAX_FOOTER = 3_000  # characters
@@ -30,6 +36,38 @@ _MAX_LINES = 30
 _GENDERS = ("f", "m", "unknown", "organisation", "group")
 # Scripts that write family and given name without a blank.
 _JOINED = re.compile(r"[\u3005-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
+_MOST_PEOPLE = 5  # are greeted by their names in one greeting
+_END = re.compile(r"\s*[,;:!،，：！]$")  # the sign behind a greeting; not ".", which may end a name
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """How a language greets several people at once, checked."""
+
+    between: str  # two greetings
+    beginnings: Mapping[str, str]  # first word of a greeting → as it is written behind another one
+    plural: Mapping[str, str]  # what several people would be greeted with one by one → all of them at once
+    links: tuple[str, str]  # between the names of a list, and before the last
+    lists: Mapping[str, tuple[str, list[str]]]  # register → the words around {people}, patterns for each
+
+
+class _Piece(NamedTuple):
+    """The greeting of one person: a pattern and what fills it, or (known is None) the list's salutation."""
+
+    text: str
+    known: Mapping[str, str] | None = None
+    rule: str = "the contact's own column `salutation`"
+    gender: str = ""
+    neutral: bool = False  # says nothing of the gender: does not go with other greetings in every language
+    passed_over: bool = False  # has a name that the language cannot put into a greeting
+
+    def __str__(self) -> str:
+        return self.text if self.known is None else self.text.format_map(self.known)
+
+    @property
+    def names(self) -> bool:
+        """Tell whether the person's name is in it."""
+        return self.known is None or _names_somebody(self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,31 +81,145 @@ class Phrases:
     vocative: Mapping[str, Mapping[str, str]]  # gender → ending → ending
     family_name_first: bool
     lower_after: str
+    together: Together
     footer: str
     opt_out: str
 
     def greet(self, contact: Contact, direction: str = "ltr") -> str:
         """Return the greeting for this reader, punctuation included, for text that runs `direction`."""
-        if own := contact.fields.get("salutation"):
-            return languages.isolate(own, direction)
-        _, _, pattern, known = self._pick(contact)
-        return _fill(pattern, known, direction)
+        _, pieces = self._greet(contact)
+        filled = [
+            languages.isolate(piece.text, direction)
+            if piece.known is None
+            else _fill(piece.text, piece.known, direction)
+            for piece in pieces
+        ]
+        return filled[0] if len(filled) == 1 else _concatenated(filled)
 
     def why(self, contact: Contact) -> str:
-        """Say which rule of the language file greets this reader."""
-        if contact.fields.get("salutation"):
-            return "the contact's own column `salutation`"
-        register, gender, pattern, _ = self._pick(contact)
-        return f"{self.file}: [greeting.{register}] {gender} = {pattern!r}"
+        """Say which rule of the language file greets this reader, or those who share the inbox."""
+        return self._greet(contact)[0]
 
-    def _pick(self, contact: Contact) -> tuple[str, str, str, dict[str, str]]:
-        """Return register, gender, pattern and the values known for it."""
+    def _greet(self, contact: Contact) -> tuple[str, list[_Piece]]:
+        """Return why a reader is greeted so, and the parts of the greeting."""
+        if contact.people and not contact.fields.get("salutation"):
+            return self._greet_people(contact)
+        piece = self._piece(contact)
+        return piece.rule if piece.known is None else f"{self.file}: {piece.rule}", [piece]
+
+    def _piece(self, contact: Contact, register: str = "", without: Collection[str] = ()) -> _Piece:
+        """Return the greeting of one person, as if nothing were known of the fields named in `without`."""
+        if own := contact.fields.get("salutation"):
+            return _Piece(own)
         gender = _gender(contact)
-        known = self._known(contact, gender)
-        register = self.registers.get(contact.audience, "formal")
+        known = self._known(contact, gender) | dict.fromkeys(without, "")
+        register = register or self._register(contact)
         patterns = self.greetings[register][gender]
         pattern = next(p for p in patterns if all(known[name] for name in _fields_of(p)))
-        return register, gender, pattern, known
+        return _Piece(
+            pattern,
+            known,
+            f"[greeting.{register}] {gender} = {pattern!r}",
+            gender,
+            neutral=pattern in self.greetings[register]["unknown"],
+            passed_over=not _fields_of(pattern) and any(map(_names_somebody, patterns)),
+        )
+
+    def _register(self, contact: Contact) -> str:
+        return self.registers.get(contact.audience, "formal")
+
+    # Several people, one inbox -----------------------------------------------------------------
+
+    def _greet_people(self, contact: Contact) -> tuple[str, list[_Piece]]:
+        """Greet each as they would be greeted alone, in one greeting, or all as a group."""
+        people = contact.people
+        said = f"{len(people)} people share this inbox"
+        registers = {self._register(one) for one in people}
+        register = registers.pop() if len(registers) == 1 else "formal"  # the one that suits everybody
+
+        def as_group(because: str) -> tuple[str, list[_Piece]]:
+            # A title or an organisation that is not everybody's would pass the others over.
+            shared = contact.organisation if len({one.organisation for one in people}) == 1 else ""
+            group = replace(contact, gender="group", title="", organisation=shared)
+            piece = self._piece(group, register, without=_FORMS)
+            return f"{said}, {because}: {self.file}: {piece.rule}", [piece]
+
+        if len(people) > _MOST_PEOPLE:
+            return as_group("too many to greet by name")
+        if not all(map(_can_be_named, people)):
+            return as_group("and not all of them can be named")
+        pieces = [self._piece(one) for one in people]
+        by_list = all(piece.known is not None for piece in pieces) and any(piece.neutral for piece in pieces)
+        if by_list and register in self.together.lists:
+            if listed := self._listed(people, register):
+                return f"{said}: {self.file}: [together.list.{register}]", listed
+            return as_group("and not all of them can be named")
+        if any(piece.gender == "unknown" and not piece.names for piece in pieces):
+            return as_group("and not all of them can be named")
+        counts = Counter(map(str, pieces))
+        if len(counts) < len(pieces):  # of two sisters, each needs her whole name
+            pieces = [
+                self._piece(one, without=_PARTS) if counts[str(piece)] > 1 else piece
+                for one, piece in zip(people, pieces, strict=True)
+            ]
+        if any(piece.passed_over for piece in pieces):
+            pieces = [self._piece(one, without=_FORMS) for one in people]
+        if not any(piece.names for piece in pieces):
+            pieces = _women_first(pieces)
+        untitled = (self._piece(one, without=_FORMS | {"title"}) for one in people)
+        different = self._each_once(pieces) or self._each_once(_women_first(untitled))
+        if not different:
+            return as_group("who would be greeted alike")
+        rules = "; ".join(dict.fromkeys(piece.rule for piece in different))
+        return f"{said}: {self.file}: {rules}", self._joined(different)
+
+    def _each_once(self, pieces: list[_Piece]) -> list[_Piece]:
+        """Return each greeting once, in the plural where it is for several; nothing if there is no plural."""
+        counts = Counter(map(str, pieces))
+        found = {str(piece): piece for piece in pieces}
+        for text, count in counts.items():
+            piece = found[text]
+            if count > 1 and not piece.names:
+                if text not in self.together.plural:
+                    return []
+                plural = self.together.plural[text]
+                found[text] = _Piece(plural, {}, f"[together.plural] {plural!r}")
+        return list(found.values())
+
+    def _listed(self, people: Iterable[Contact], register: str) -> list[_Piece]:
+        """Return one greeting with all names in a list; nothing when one of them has no form for it."""
+        frame, patterns = self.together.lists[register]
+        before, behind = frame.split("{people}")
+        each = []
+        for one in people:
+            known = self._known(one, _gender(one)) | {"title": self._title(one.title, "unknown")}
+            fitting = [p for p in patterns if all(known[name] for name in _fields_of(p))]
+            if not fitting:
+                return []
+            each.append(_Piece(fitting[0], known))
+        middle, last = self.together.links
+        pieces = [_Piece(before, {}), each[0]]
+        for n, piece in enumerate(each[1:], 2):
+            pieces += [_Piece(last if n == len(each) else middle, {}), piece]
+        return [*pieces, _Piece(behind, {})]
+
+    def _joined(self, pieces: list[_Piece]) -> list[_Piece]:
+        """Make one greeting of several: one sign at its end, the later ones in lower case."""
+        beginnings = self.together.beginnings
+        joined = pieces[:1]
+        for piece in pieces[1:]:
+            before = joined.pop()
+            begin = _first_word(piece.text)
+            foreign = piece.known is None and begin not in beginnings
+            if before.text.endswith("!") and (foreign or before.text.startswith("¡")):
+                joined += [before, _Piece(" ", {}), piece]  # Chère Ann ! Salut, Bob !
+            else:
+                text = beginnings.get(begin, begin) + piece.text[len(begin) :]
+                joined.append(before._replace(text=_END.sub("", before.text)))
+                joined += [_Piece(self.together.between, {}), piece._replace(text=text)]
+        return joined
+
+    # Around the greeting -----------------------------------------------------------------------
 
     def wants_capital(self, greeting: str) -> bool:
         """Tell whether the letter goes on with a capital; after a German comma, say, it does not."""
@@ -113,6 +265,11 @@ def _fill(pattern: str, values: Mapping[str, str], direction: str) -> str:
     plain = pattern.format_map(values)
     isolated = {name: languages.isolate(value, direction) for name, value in values.items()}
     shown = pattern.format_map({name: languages.shown(value) for name, value in isolated.items()})
+    return languages.Isolated(plain, shown) if shown != plain else plain
+
+
+def _concatenated(texts: list[str]) -> str:
+    plain, shown = "".join(texts), "".join(map(languages.shown, texts))
     return languages.Isolated(plain, shown) if shown != plain else plain
 
 
@@ -164,6 +321,7 @@ def parse(file: str, text: str) -> Phrases:
         "vocative",
         "lower_after",
         "family_name_first",
+        "together",
     }
     if strange := sorted(set(data) - known):
         say(f"unknown key {strange[0]}; known: {', '.join(sorted(known))}")
@@ -174,6 +332,7 @@ def parse(file: str, text: str) -> Phrases:
         for key in sorted(set(table) - set(keys)):
             say(f"unknown key {key} in [{where}]; known: {', '.join(keys)}")
     titles, vocative = _titles(data.get("titles", {}), say), _vocative(data.get("vocative", {}), say)
+    together = _together(data.get("together", {}), greetings, say)
     if problems:
         raise LetterError(f"{file} has problems", problems=problems)
     return Phrases(
@@ -184,6 +343,7 @@ def parse(file: str, text: str) -> Phrases:
         vocative,
         family_first,
         lower_after,
+        together,
         footer["text"],
         footer["opt_out"],
     )
@@ -217,12 +377,64 @@ def _vocative(data: object, say: Callable[[str], None]) -> dict[str, dict[str, s
     return tables
 
 
+def _together(data: object, greetings: Mapping[str, Any], say: Callable[[str], None]) -> Together:
+    """Read how several people are greeted at once; every key may be left out."""
+    if not isinstance(data, dict):
+        say("together must be a table: [together]")
+        data = {}
+    known = ("between", "capitals", "plural", "and", "list")
+    for key in sorted(set(data) - set(known)):
+        say(f"unknown key {key} in [together]; known: {', '.join(known)}")
+    between, plural, lists = data.get("between", ", "), data.get("plural", {}), _table(data.get("list", {}))
+    capitals, links = data.get("capitals", []), data.get("and", [", ", ", "])
+    if not _are_words([between]):
+        say('[together] between must be a text without fields, like ", "')
+    if not isinstance(capitals, list) or not all(
+        isinstance(word, str) and word and _first_word(word) == word for word in capitals
+    ):
+        say('[together] capitals must be a list of words, like ["Madame", "Monsieur"]')
+        capitals = []
+    if not isinstance(plural, dict) or not _are_words([*plural, *plural.values()]):
+        say('[together.plural] must be like "Madame," = "Mesdames,"')
+        plural = {}
+    if not isinstance(links, list) or len(links) != 2 or not _are_words(links):
+        say('[together] and must be two texts, between names and before the last: [", ", " and "]')
+        links = [", ", ", "]
+    if lists != data.get("list", {}):
+        say("[together] list must hold tables: [together.list.formal]")
+    for register, form in lists.items():
+        where = f"[together.list.{register}]"
+        frame, each = _table(form).get("all"), _table(form).get("each")
+        if register not in greetings:
+            say(f"{where} belongs to no greetings; there are: {', '.join(sorted(greetings)) or 'none'}")
+        if set(_table(form)) != {"all", "each"}:
+            say(f'{where} must be like all = "Hello {{people}}!", each = ["{{name}}"]')
+        elif not isinstance(frame, str) or _fields_of(frame) != ["people"]:
+            say(f"{where} all must be a text with {{people}} in it once, and no other field")
+        elif wrong := _wrong(each, bare=False):
+            say(f"{where} each {wrong[0]}")
+    lines = [some for register in greetings.values() for some in _table(register).values()]
+    patterns = [text for some in lines if isinstance(some, list) for text in some if isinstance(text, str)]
+    beginnings = {_first_word(text) for text in (*patterns, *plural.values())} - {""}
+    return Together(
+        between,
+        {word: word[0].lower() + word[1:] for word in beginnings} | {word: word for word in capitals},
+        plural,
+        (links[0], links[1]),
+        {name: (_table(form).get("all", ""), _table(form).get("each", [])) for name, form in lists.items()},
+    )
+
+
+def _are_words(texts: Iterable[object]) -> bool:
+    return all(isinstance(text, str) and text and not _fields_of(text) for text in texts)
+
+
 def _table(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _wrong(patterns: object) -> list[str]:
-    """Say what is wrong with a list of greetings."""
+def _wrong(patterns: object, bare: bool = True) -> list[str]:
+    """Say what is wrong with a list of greetings; the last one must be `bare`, need no field."""
     if not isinstance(patterns, list) or not patterns:
         return ["is missing"]
     if not all(isinstance(pattern, str) and pattern.strip() for pattern in patterns):
@@ -230,14 +442,40 @@ def _wrong(patterns: object) -> list[str]:
     unknown = [name for pattern in patterns for name in _fields_of(pattern) if name not in _FIELDS]
     if unknown:
         return [f"has an unknown field {{{unknown[0]}}}"]
+    if not bare:
+        return [] if all(map(_names_somebody, patterns)) else ["must have a name in each of its texts"]
     return ["is wrong: its last greeting must need no field"] if _fields_of(patterns[-1]) else []
 
 
 def _gender(contact: Contact) -> str:
     if contact.gender:
         return contact.gender
-    named = contact.name or any(name_part(contact.fields, part) for part in NAME_PARTS)
-    return "organisation" if contact.organisation and not named else "unknown"
+    return "organisation" if contact.organisation and not _has_name(contact) else "unknown"
+
+
+def _has_name(contact: Contact) -> bool:
+    return bool(contact.name or any(name_part(contact.fields, part) for part in NAME_PARTS))
+
+
+def _can_be_named(contact: Contact) -> bool:
+    """Tell whether this is a person whose name we know, or whom the list greets itself."""
+    if contact.fields.get("salutation"):
+        return True
+    return _has_name(contact) and _gender(contact) in ("f", "m", "unknown")
+
+
+def _names_somebody(pattern: str) -> bool:
+    return not _FORMS.isdisjoint(_fields_of(pattern))
+
+
+def _women_first(pieces: Iterable[_Piece]) -> list[_Piece]:
+    """Put greetings without names into their usual order: Madame, Monsieur."""
+    return sorted(pieces, key=lambda piece: piece.gender == "m")
+
+
+def _first_word(text: str) -> str:
+    found = re.match(r"\w+", text)
+    return found[0] if found else ""
 
 
 def _fields_of(pattern: str) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy import Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text
 
-VERSION = 2
+VERSION = 3
 
 metadata = MetaData()
 about = Table("about", metadata, Column("name", Text, primary_key=True), Column("value", LargeBinary))
@@ -91,11 +91,13 @@ suppression = Table(
     "suppression",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("value", Text, nullable=False, unique=True),  # an address key, or @domain
+    Column("value", Text, nullable=False, unique=True),  # an address key, @domain, or the hash of either
     Column("reason", Text, nullable=False),
     Column("source", Text, nullable=False),
     Column("at", Float, nullable=False),
     Column("until", Float),
+    # Nobody refused: the mailbox does not exist. Says nothing about the person's other addresses.
+    Column("dead", Integer, nullable=False, default=0, server_default="0"),
 )
 slot = Table(  # transactions that reached RCPT, or may: what limits count
     "slot",
@@ -115,4 +117,12 @@ def _add_files(connection: sa.Connection) -> None:
     file.create(connection, checkfirst=True)
 
 
-MIGRATIONS = {2: _add_files}  # version → what makes it out of the one before
+def _tell_dead_mailboxes(connection: sa.Connection) -> None:
+    """Version 3 tells a mailbox that does not exist from somebody who asked to stop."""
+    connection.execute(sa.text("ALTER TABLE suppression ADD COLUMN dead INTEGER NOT NULL DEFAULT 0"))
+    bounced = sa.and_(suppression.c.source.like("mailing %"), suppression.c.reason.like("bad mailbox%"))
+    connection.execute(sa.update(suppression).where(bounced).values(dead=1))
+
+
+# version → what makes it out of the one before
+MIGRATIONS = {2: _add_files, 3: _tell_dead_mailboxes}

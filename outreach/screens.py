@@ -5,18 +5,34 @@ The documents are those that `--json` prints; nothing is worked out here. Import
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from outreach.console import Console
-from outreach.errors import Problem
+from outreach.errors import Problem, printable
 from outreach.model import State
-from outreach.report import SAY
 from outreach.settings import Settings
-from outreach.times import when
+from outreach.suppressions import said
+from outreach.times import day, when
 
 if TYPE_CHECKING:
+    from outreach.contacts import ContactList
     from outreach.delivery import Result
-    from outreach.ledger import Delivery, Mailing
+    from outreach.ledger import Delivery, Mailing, Suppression
+
+
+_DOMAINS = 12  # that a plan names on the screen
+# What people read instead of our words for states.
+_SAY = {
+    State.PLANNED: "planned",
+    State.SENDING: "being sent",
+    State.SENT: "accepted by the mail server",
+    State.DEFERRED: "to be tried again",
+    State.FAILED: "failed",
+    State.UNKNOWN: "in doubt (may have arrived)",
+    State.SUPPRESSED: "suppressed",
+    State.CANCELLED: "cancelled",
+}
 
 
 def plan(console: Console, document: dict[str, Any], settings: Settings) -> None:
@@ -49,6 +65,56 @@ def plan(console: Console, document: dict[str, Any], settings: Settings) -> None
             console.out(f"  … and {len(document['excluded']) - 20} more (--json lists all)")
     if document["total"]:
         console.out(f"At {settings.pace} it ends {when(document['ends'])}.")
+        _binding(console, document)
+
+
+def _binding(console: Console, document: dict[str, Any]) -> None:
+    """Say which limit decides when it ends, for the whole and for each domain with many letters."""
+    if document["limit"]:
+        later = "as late: another limit is as tight"
+        if when(document["ends_without"]) != when(document["ends"]):
+            later = when(document["ends_without"])
+        console.out(f"{_whose(document['limit'])} binds; without it, it would end {later}.")
+    for one in document["domains"][:_DOMAINS]:
+        held = "nothing holds them: ends "
+        without = ""
+        if one["limit"]:
+            held = f"{_whose(one['limit'])} binds: ends "
+            without = f", without it {when(one['ends_without'])}"
+        console.out(f"  {one['domain']}  {one['letters']} letters, {held}{when(one['ends'])}{without}")
+    if len(document["domains"]) > _DOMAINS:
+        console.out(f"  … and {len(document['domains']) - _DOMAINS} more domains (--json lists all)")
+
+
+def _whose(limit: str) -> str:
+    return limit if " " in limit else f"{limit} of the account"
+
+
+def contacts(console: Console, people: ContactList) -> None:
+    """Show what a list came to: every problem, then the counts."""
+    for problem in people.problems:
+        console.out(printable(str(problem)))
+    said = [f"{len(people.contacts)} kept ({people.count('repaired')} repaired)"]
+    if people.joined:
+        said.append(f"{people.joined} share an inbox with one of them")
+    said.append(f"{people.count('rejected')} rejected")
+    console.out(f"{people.file}: {people.rows} rows, {', '.join(said)}")
+
+
+def suppressions(console: Console, refusals: list[Suppression], now: float) -> None:
+    """Show whom nobody writes to; hashes, which name nobody, as a count."""
+    rows = []
+    hashes: Counter[tuple[str, str]] = Counter()
+    for one in refusals:
+        kind, _, rest = one.value.partition(":")
+        if kind == "hmac":
+            hashes[one.source, rest[:8]] += one.holds(now)
+        else:
+            until = said(one) if one.holds(now) else f"{said(one)}: over"
+            rows.append((one.value, one.reason, one.source, day(one.at), until))
+    console.table(("address", "reason", "source", "since", "until"), rows)
+    for (source, check), count in hashes.items():
+        console.out(f"hashes from {source}: {count} (check digits {check}; --json lists them)")
 
 
 def letters(console: Console, document: dict[str, Any]) -> None:
@@ -76,7 +142,7 @@ def letters(console: Console, document: dict[str, Any]) -> None:
 def end(console: Console, document: dict[str, Any], result: Result) -> None:
     """Say where the mailing stands when a run ends."""
     counts = document["counts"]
-    said = [f"{counts[state.value]} {SAY[state]}" for state in State if counts[state.value]]
+    said = [f"{counts[state.value]} {_SAY[state]}" for state in State if counts[state.value]]
     console.out(f"{document['mailing']}: {', '.join(said) or 'nothing to send'}")
     if result.in_doubt:
         console.out(
@@ -110,7 +176,7 @@ def status(console: Console, document: dict[str, Any]) -> None:
     console.out(f"{document['mailing']} (letter {document['letter']})")
     for state in State:
         if count := document["counts"][state.value]:
-            console.out(f"  {count:6} {SAY[state]}")
+            console.out(f"  {count:6} {_SAY[state]}")
     if document["ends"]:
         console.out(f"  ends {when(document['ends'])}, if it runs; {document['rate']} in the last hour")
     for one in document["deferred"][:10]:
@@ -123,7 +189,7 @@ def report(console: Console, document: dict[str, Any]) -> None:
     console.out(f"\n{document['mailing']}: {totals['deliveries']} deliveries")
     for state in State:
         if totals[state.value]:
-            console.out(f"  {totals[state.value]:6} {SAY[state]}")
+            console.out(f"  {totals[state.value]:6} {_SAY[state]}")
     if document["excluded"]:
         console.out(f"  {len(document['excluded']):6} rows got no letter (rejected, duplicate or left out)")
     shown = [state for state in State if totals[state.value]]

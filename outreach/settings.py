@@ -15,7 +15,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -24,6 +24,7 @@ from dotenv.parser import parse_stream
 
 from outreach import address, languages
 from outreach.errors import Problem, SettingsError
+from outreach.institutions import DomainLimits
 from outreach.model import Identity, Limit, Security, Server
 
 PREFIX = "OUTREACH_"
@@ -50,6 +51,7 @@ DEFAULTS: dict[str, str] = {
     "PER_INSTITUTION": "unlimited",
     "WINDOW": "always",
     "REST": "0",
+    "SHARE_KEY": "",
     "CONNECTIONS": "2",
     "RETRY": "5m, 15m, 1h, 4h, 12h",
     "GIVE_UP": "3d",
@@ -58,9 +60,10 @@ DEFAULTS: dict[str, str] = {
     "EHLO_NAME": "[127.0.0.1]",
 }
 # Part of the contract, not built yet: any value but the default would be silently broken.
-_NOT_YET = ("PER_INSTITUTION", "WINDOW", "REST", "PROXY")
-SECRETS = ("SMTP_PASSWORD", "IMAP_PASSWORD")
+_NOT_YET = ("WINDOW", "PROXY")
+SECRETS = ("SMTP_PASSWORD", "IMAP_PASSWORD", "SHARE_KEY")
 
+_SHORTEST_SHARE_KEY = 12  # characters
 _UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 _DURATIONS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -87,7 +90,7 @@ class Settings:
     language: str
     ledger: Path
     rate: tuple[Limit, ...]
-    rate_per_domain: tuple[Limit, ...]
+    domain_limits: DomainLimits
     connections: int
     retry: tuple[int, ...]
     give_up: int
@@ -95,6 +98,8 @@ class Settings:
     ehlo_name: str
     values: Mapping[str, Value] = field(default_factory=dict, repr=False)
     warnings: tuple[str, ...] = ()
+    rest: int = 0  # seconds that somebody is left in peace after another mailing
+    share_key: str = field(default="", repr=False)  # the passphrase of groups that share refusals
 
     def password(self) -> str | None:
         """Return the SMTP password, asking the password command when there is one; None if unset.
@@ -125,10 +130,8 @@ class Settings:
 
     @property
     def pace(self) -> str:
-        """Say the limits in words: 100/hour, 400/day, 60/hour per mail domain."""
-        said = [str(limit) for limit in self.rate]
-        said += [f"{limit} per mail domain" for limit in self.rate_per_domain]
-        return ", ".join(said) or "unlimited"
+        """Say the limits in words: 100/hour, 400/day, 60/hour per mail domain, 6/day per institution."""
+        return ", ".join([*map(str, self.rate), *self.domain_limits.words()]) or "unlimited"
 
     @property
     def account(self) -> str:
@@ -168,6 +171,36 @@ def parse_limits(text: str) -> tuple[Limit, ...]:
             )
         limits.append(Limit(int(found[1]), _UNITS[found[2]]))
     return tuple(limits)
+
+
+def parse_institutions(text: str) -> DomainLimits:
+    """Read `6/day, parliament.example=60/day`: limits per institution, and of single domains instead.
+
+    Raises ValueError.
+    """
+    given: dict[str, list[str]] = {}
+    for part in text.split(","):
+        name, equals, limit = part.rpartition("=")
+        given.setdefault(_mail_domain(name) if equals else "", []).append(limit.strip().lower())
+    limits = {}
+    for domain, parts in given.items():
+        if "unlimited" in parts and len(parts) > 1:
+            raise ValueError(f"{f'for {domain} ' if domain else ''}'unlimited' stands beside another limit")
+        try:
+            limits[domain] = parse_limits(",".join(parts))
+        except ValueError as error:
+            raise ValueError(f"{error}; a domain of its own like parliament.example=60/day") from None
+    return DomainLimits(per_institution=limits.pop("", ()), named=limits)
+
+
+def _mail_domain(text: str) -> str:
+    try:
+        domain = address.domain(address.parse(f"x@{text.strip().removeprefix('@')}"))
+    except ValueError:  # UnicodeError of the A-label included
+        domain = ""
+    if not domain:
+        raise ValueError(f"{text.strip()!r} is no mail domain; write like parliament.example=60/day")
+    return domain
 
 
 def parse_duration(text: str) -> int:
@@ -333,7 +366,10 @@ def _check(directory: Path, values: dict[str, Value], problems: list[Problem]) -
         language=read("LANGUAGE", _language, "en"),
         ledger=read("LEDGER", lambda text: _ledger(text, directory), directory / "outreach.db"),
         rate=read("RATE", parse_limits, ()),
-        rate_per_domain=read("RATE_PER_DOMAIN", parse_limits, ()),
+        domain_limits=replace(
+            read("PER_INSTITUTION", parse_institutions, DomainLimits()),
+            per_domain=read("RATE_PER_DOMAIN", parse_limits, ()),
+        ),
         connections=read("CONNECTIONS", _connections, 2),
         retry=read("RETRY", _steps, (300,)),
         give_up=read("GIVE_UP", parse_duration, 3 * 86400),
@@ -341,6 +377,8 @@ def _check(directory: Path, values: dict[str, Value], problems: list[Problem]) -
         ehlo_name=read("EHLO_NAME", _ehlo_name, DEFAULTS["EHLO_NAME"]),
         values=values,
         warnings=_warnings(directory / ".env", values),
+        rest=read("REST", _rest, 0),
+        share_key=read("SHARE_KEY", _share_key, ""),
     )
     if problems:
         raise SettingsError("the settings have problems", "`outreach settings` lists every name", problems)
@@ -379,6 +417,17 @@ def _ledger(text: str, directory: Path) -> Path:
     if text.startswith("sqlite:///"):
         return directory / text.removeprefix("sqlite:///")
     raise ValueError("is no ledger; write like sqlite:///outreach.db")  # it may hold a password
+
+
+def _rest(text: str) -> int:
+    return 0 if text == "0" else parse_duration(text)
+
+
+def _share_key(text: str) -> str:
+    # Not quoted: it is a secret.
+    if len(text) < _SHORTEST_SHARE_KEY:
+        raise ValueError(f"is too short: {_SHORTEST_SHARE_KEY} characters at least, better six random words")
+    return text
 
 
 def _connections(text: str) -> int:

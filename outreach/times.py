@@ -34,6 +34,17 @@ def when(time: float | str) -> str:
     return f"{local.day} {local:%b %Y %H:%M}"
 
 
+def day(seconds: float) -> str:
+    """Return the day of a time, here: 2027-01-31."""
+    return f"{datetime.datetime.fromtimestamp(seconds):%Y-%m-%d}"
+
+
+def span(seconds: int) -> str:
+    """Say a duration as settings write it: 14d, 36h, 90s."""
+    units = ((86400, "d"), (3600, "h"), (60, "m"))
+    return next((f"{seconds // unit}{name}" for unit, name in units if seconds % unit == 0), f"{seconds}s")
+
+
 def lasts(seconds: float) -> str:
     """Say a duration in its two largest units."""
     minutes = round(seconds / 60)

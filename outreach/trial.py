@@ -17,7 +17,7 @@ from outreach import address, message
 from outreach.connection import Opened, Opening
 from outreach.delivery import Orders
 from outreach.errors import Exit, OutreachError, ServerError, StoppedError, UsageError
-from outreach.ledger import Ledger
+from outreach.ledger import Ledger, others
 from outreach.links import Link
 from outreach.model import Contact, Outcome, Scope, Verdict
 from outreach.plan import Plan
@@ -29,9 +29,9 @@ MOST = 12  # letters of one test
 def send(plan: Plan, contacts: Sequence[Contact], to: str, orders: Orders, ledger: Ledger) -> int:
     """Send the letters of these contacts to one address; return how many the server accepted."""
     now = time.time()
-    refused = ledger.suppressions(now)
-    if reason := refused.get(address.key(to)) or refused.get(f"@{address.domain(to)}"):
-        raise UsageError(f"{to} is suppressed: {reason}", "a test goes to an address of your own")
+    tester = _tester(plan, to)
+    with ledger.transaction():
+        _refuse_suppressed(to, tester, ledger)
     messages = [_message(plan, contact, to, ledger, now) for contact in contacts]
     selector = selectors.DefaultSelector()
     link = Link(_open(orders), False, selector)
@@ -39,6 +39,7 @@ def send(plan: Plan, contacts: Sequence[Contact], to: str, orders: Orders, ledge
     try:
         for data in messages:
             with ledger.transaction():
+                _refuse_suppressed(to, tester, ledger)
                 _refuse_full(orders, ledger)
                 domain = address.domain(to)
                 slot = ledger.take_slot(orders.account, domain, time.time(), time.time())
@@ -72,6 +73,20 @@ def _message(plan: Plan, contact: Contact, to: str, ledger: Ledger, now: float) 
         message.new_message_id(ledger.key, to, address.domain(plan.sender.address)),
         datetime.datetime.fromtimestamp(now, datetime.UTC),
     )
+
+
+def _tester(plan: Plan, to: str) -> list[Contact]:
+    """Return who this address is, as far as the list knows: a person who refused gets no test either."""
+    key = address.key(to)
+    known = [one for one in plan.contacts.contacts if key in map(address.key, (one.email, *others(one)))]
+    return [Contact(to), *known]
+
+
+def _refuse_suppressed(to: str, tester: Sequence[Contact], ledger: Ledger) -> None:
+    for one in tester:
+        reason = ledger.refusal(address.key(one.email), address.domain(one.email), others(one), time.time())
+        if reason is not None:
+            raise UsageError(f"{to} is suppressed: {reason}", "a test goes to an address of your own")
 
 
 def _refuse_full(orders: Orders, ledger: Ledger) -> None:

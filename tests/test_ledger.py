@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import resource
 import signal
 import sqlite3
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,8 +18,8 @@ import sink
 from conftest import Project
 
 from outreach.errors import LedgerError
-from outreach.ledger import Ledger
-from outreach.model import Outcome, Scope, State, Verdict
+from outreach.ledger import Ledger, NewDelivery
+from outreach.model import Contact, Identity, Outcome, Scope, State, Verdict
 from outreach.smtp import Finished, Session
 
 
@@ -72,11 +74,82 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_date(project: Project) -
         project.run(
             "send", "--yes", "--rate", "unlimited", "--rate-per-domain", "unlimited", "--limit", "1", code=75
         )
-        with contextlib.closing(sqlite3.connect(project.folder / "outreach.db")) as old:
-            old.executescript("DROP TABLE file; UPDATE about SET value = '1' WHERE name = 'schema'")
+        as_version_1(project.folder / "outreach.db")
         assert project.json("status", "--json")["counts"]["sent"] == 1
         project.run("send", "--yes", "--rate", "unlimited", "--rate-per-domain", "unlimited")
         assert len(server.record) == 2
+
+
+# Contacts ----------------------------------------------------------------------------------------
+
+ANN = Contact(
+    "desk@party.example",
+    "Ann Lee",
+    gender="f",
+    title="Dr",
+    fields={"family_name": "Lee"},
+    alternates=("ann@party.example",),
+    line=2,
+    file="a.csv",
+)
+BOB = Contact("desk@party.example", "Bob Ray", audience="deputy", fields={"family_name": ""}, line=7)
+
+
+@pytest.mark.parametrize(
+    "contact",
+    [
+        Contact("desk@party.example"),
+        ANN,
+        Contact("desk@party.example", "Ann Lee, Bob Ray", gender="group", people=(ANN, BOB)),
+    ],
+    ids=["bare", "one person", "a shared inbox"],
+)
+def test_a_contact_comes_back_from_the_ledger_as_it_was_planned(tmp_path: Path, contact: Contact) -> None:
+    me = Identity("Committee", "me@outreach.example")
+    with Ledger(tmp_path / "outreach.db", create=True) as ledger:
+        with ledger.transaction():
+            mailing = ledger.create_mailing("m", "l", "2012-05-14", 1.0)
+            version = ledger.add_version(mailing, "f", {}, {}, "en", me, me, "", 1.0)
+            ledger.add_deliveries(mailing, version, [NewDelivery(contact, "en", "h", "<1@outreach.example>")])
+        (planned,) = ledger.deliveries(mailing)
+        assert planned.contact == contact
+        assert isinstance(planned.contact.people, tuple)
+        other = replace(contact, name="Ann", people=(BOB, ANN))
+        with ledger.transaction():
+            assert ledger.revise(mailing, version, [NewDelivery(other, "en", "h", "<1@outreach.example>")])
+        (revised,) = ledger.deliveries(mailing)
+        assert revised.contact == other
+
+
+def test_a_contact_planned_before_inboxes_were_shared_is_still_read(tmp_path: Path) -> None:
+    """As version 2 of the ledger wrote it: without the people."""
+    me = Identity("Committee", "me@outreach.example")
+    with Ledger(tmp_path / "outreach.db", create=True) as ledger, ledger.transaction():
+        mailing = ledger.create_mailing("m", "l", "2012-05-14", 1.0)
+        version = ledger.add_version(mailing, "f", {}, {}, "en", me, me, "", 1.0)
+        ledger.add_deliveries(mailing, version, [NewDelivery(ANN, "en", "h", "<1@outreach.example>")])
+    before = {
+        "email": "desk@party.example",
+        "name": "Ann Lee",
+        "audience": "",
+        "organisation": "",
+        "country": "",
+        "language": "",
+        "gender": "f",
+        "title": "Dr",
+        "fields": {"family_name": "Lee"},
+        "alternates": ["ann@party.example"],
+        "line": 2,
+        "file": "a.csv",
+    }
+    with contextlib.closing(sqlite3.connect(tmp_path / "outreach.db")) as raw:
+        (written,) = raw.execute("SELECT contact FROM delivery").fetchone()
+        assert json.loads(written) == before, "who shares an inbox with nobody is written as before"
+        raw.execute("UPDATE delivery SET contact = ?", [json.dumps(before)])
+        raw.commit()
+    with Ledger(tmp_path / "outreach.db", create=True) as ledger:
+        (planned,) = ledger.deliveries(ledger.mailings()[0])
+        assert planned.contact == ANN
 
 
 # Versions ----------------------------------------------------------------------------------------
@@ -86,7 +159,10 @@ UNLIMITED = ("send", "--yes", "--rate", "unlimited", "--rate-per-domain", "unlim
 
 def as_version_1(path: Path) -> None:
     with contextlib.closing(sqlite3.connect(path)) as old:
-        old.executescript("DROP TABLE file; UPDATE about SET value = '1' WHERE name = 'schema'")
+        old.executescript(
+            "DROP TABLE file; ALTER TABLE suppression DROP COLUMN dead;"
+            "UPDATE about SET value = '1' WHERE name = 'schema'"
+        )
 
 
 @pytest.fixture
@@ -162,7 +238,7 @@ def test_no_room_for_the_copy_means_no_change(
     assert [one.name for one in path.parent.glob("outreach.db.version*")] == []
 
 
-@pytest.mark.parametrize("version", ["3", "99", "0", "-1", "x", ""])
+@pytest.mark.parametrize("version", ["4", "99", "0", "-1", "x", ""])
 def test_a_ledger_of_another_program_version_is_not_touched(
     begun: tuple[Project, sink.Sink], version: str
 ) -> None:

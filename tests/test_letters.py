@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from outreach import contacts, sandbox, sources
+from outreach import contacts, preview, sandbox, sources
 from outreach.errors import Exit, LetterError
 from outreach.letters import Letter
 from outreach.model import CONTACT_COLUMNS, Contact, Identity, Rendered
+from outreach.plan import Plan
 
 ROOT = Path(__file__).parent.parent
 LAYOUT = '<html lang="{{ lang }}" dir="{{ dir }}"><body>{{ content }}<hr>{{ footer }}</body></html>'
@@ -807,6 +808,57 @@ def test_the_word_behind_a_greeting_follows_the_greeting(own: str, text: str) ->
 def test_a_noun_keeps_its_capital_and_other_languages_their_letters() -> None:
     made = render({"en.md": f"{S}{{{{ salutation }}}}\n\niPhones ring."}, contact(salutation="Hi!"))
     assert body(made.text) == "Hi!\n\niPhones ring."
+
+
+# Several people, one inbox -----------------------------------------------------------------------
+
+
+def shared(*people: tuple[str, str], **known: str) -> Contact:
+    """A contact of people who share an inbox: gender and name of each."""
+    each = tuple(
+        Contact("ann@party.example", name, gender=gender, file="list.csv", line=n, fields={"salutation": ""})
+        for n, (gender, name) in enumerate(people, 2)
+    )
+    names = ", ".join(name for _, name in people)
+    return Contact("ann@party.example", names, gender="group", file="list.csv", line=2, people=each, **known)
+
+
+def test_one_letter_greets_all_who_share_an_inbox() -> None:
+    files = {"en.md": "Subject: {{ salutation }}\n\n{{ salutation }}\n\nTo {{ name }} ({{ gender }})."}
+    made = render(files, shared(("f", "Ann Lee"), ("m", "Bob <b>Ray</b>")))
+    greeting = "Dear Ms Ann Lee, dear Mr Bob <b>Ray</b>,"
+    assert made.subject == greeting
+    assert body(made.text) == f"{greeting}\n\nTo Ann Lee, Bob <b>Ray</b> (group)."
+    assert "<p>Dear Ms Ann Lee, dear Mr Bob &lt;b&gt;Ray&lt;/b&gt;,</p>" in made.html
+
+
+def test_each_name_of_a_shared_inbox_is_text_and_keeps_its_direction() -> None:
+    files = {"en.md": f"{S}x", "ar.md": f"{S}{{{{ salutation }}}}"}
+    to = shared(("f", "Ann\u202e\x00 Lee"), ("m", "يوسف\ud800"), language="ar")
+    made = letter(files, phrases=("en", "ar")).render(to, ME, ANSWERS, TODAY)
+    assert body(made.text) == "Dear Ms \u2068Ann Lee\u2069, dear Mr يوسف\ufffd,"
+    assert "<p>Dear Ms <bdi>Ann Lee</bdi>, dear Mr يوسف\ufffd,</p>" in made.html
+
+
+def test_the_word_behind_a_shared_greeting_follows_its_end() -> None:
+    phrases = 'lower_after = ","\n' + PHRASES
+    for mark, word in ((",", "wir"), ("!", "Wir")):
+        texts = {"l/de.md": f"{S}{{{{ salutation }}}}\n\nwir schreiben.\n", "_layout.html": LAYOUT}
+        texts["_languages/de.toml"] = phrases.replace(',", "Dear Sir', f'{mark}", "Dear Sir')
+        made = Letter("l", texts, "de").render(shared(("f", "Ann"), ("m", "Bob")), ME, ANSWERS, TODAY)
+        assert body(made.text) == f"Dear Ms Ann, dear Mr Bob{mark}\n\n{word} schreiben."
+
+
+def test_the_explanation_says_who_shares_the_inbox() -> None:
+    made = letter({"en.md": f"{S}{{{{ salutation }}}}"})
+    plan = Plan("x", made, contacts.ContactList("list.csv"), ME, ANSWERS, "", TODAY)
+    lines = preview.explain(plan, shared(("f", "Ann"), ("m", ""), language="en"))
+    assert "people    2 share this inbox: Ann (list.csv:2), no name (list.csv:3)" in lines
+    assert lines[-1] == (
+        "greeting  Dear all,  (2 people share this inbox, and not all of them can be named: "
+        "_languages/en.toml: [greeting.formal] group = 'Dear all,')"
+    )
+    assert not any("inbox" in line for line in preview.explain(plan, contact("Ann")))
 
 
 # Days, numbers, countries ------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import textwrap
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ import pytest
 
 from outreach import settings
 from outreach.errors import Exit, SettingsError
+from outreach.institutions import DomainLimits
 from outreach.model import Identity, Limit, Security, Server
 
 SECRET = "hunter2"
@@ -82,6 +84,102 @@ def test_a_bad_limit_is_named_with_an_example(text: str, named: str) -> None:
     with pytest.raises(ValueError, match=r"is no limit; write like 100/hour, 400/day") as caught:
         settings.parse_limits(text)
     assert repr(named) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "general", "named"),
+    [
+        ("unlimited", (), {}),
+        (" Unlimited ", (), {}),
+        ("6/day", ("6/day",), {}),
+        ("6/day, 2/hour", ("6/day", "2/hour"), {}),
+        ("6/day, parliament.example=60/day", ("6/day",), {"parliament.example": ("60/day",)}),
+        ("unlimited, parliament.example=60/day", (), {"parliament.example": ("60/day",)}),
+        ("parliament.example=60/day", (), {"parliament.example": ("60/day",)}),
+        (
+            "parliament.example=60/day, parliament.example=10/hour",
+            (),
+            {"parliament.example": ("60/day", "10/hour")},
+        ),
+        ("6/day,parliament.example=unlimited", ("6/day",), {"parliament.example": ()}),
+        (" @Parliament.EXAMPLE = 60 / days ", (), {"parliament.example": ("60/day",)}),
+        (
+            "a.example=1/day, 6/day, b.example=2/day",
+            ("6/day",),
+            {"a.example": ("1/day",), "b.example": ("2/day",)},
+        ),
+        ("köln.example=1/day", (), {"xn--kln-sna.example": ("1/day",)}),
+        ("xn--kln-sna.example=1/day, KÖLN.example=2/hour", (), {"xn--kln-sna.example": ("1/day", "2/hour")}),
+    ],
+)
+def test_limits_per_institution_are_read_with_those_of_single_domains(
+    text: str, general: tuple[str, ...], named: dict[str, tuple[str, ...]]
+) -> None:
+    made = settings.parse_institutions(text)
+    assert tuple(map(str, made.per_institution)) == general
+    assert {domain: tuple(map(str, limits)) for domain, limits in made.named.items()} == named
+    assert made.per_domain == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "'' is no limit; write like"),
+        ("6/day,", "'' is no limit; write like"),
+        ("6/week", "'6/week' is no limit; write like"),
+        ("parliament.example", "'parliament.example' is no limit; write like"),
+        ("parliament.example 60/day", "'parliament.example 60/day' is no limit; write like"),
+        ("parliament.example=", "'' is no limit; write like"),
+        ("parliament.example=6/week", "'6/week' is no limit; write like"),
+        ("6/day, unlimited", "'unlimited' stands beside another limit"),
+        (
+            "p.example=6/day, p.example=unlimited",
+            "for p.example 'unlimited' stands beside another limit",
+        ),
+        ("=6/day", "'' is no mail domain; write like parliament.example=60/day"),
+        ("parliament=6/day", "'parliament' is no mail domain; write like parliament.example=60/day"),
+        ("a..example=6/day", "'a..example' is no mail domain; write like parliament.example=60/day"),
+        ("a=b.example=6/day", "'a=b.example' is no mail domain; write like parliament.example=60/day"),
+        ("ann@p.example=6/day", "'ann@p.example' is no mail domain; write like parliament.example=60/day"),
+        ("*.example=6/day", "'*.example' is no mail domain; write like parliament.example=60/day"),
+    ],
+)
+def test_a_bad_limit_per_institution_is_one_clear_problem(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(says)):
+        settings.parse_institutions(text)
+    if text:
+        (found,) = problems(tmp_path, f"OUTREACH_PER_INSTITUTION={text}\n")
+        assert found.startswith(f".env:1: OUTREACH_PER_INSTITUTION: {says}")
+
+
+@pytest.mark.parametrize(
+    ("rate", "per_domain", "per_institution", "pace"),
+    [
+        ("100/hour, 400/day", "60/hour", "unlimited", "100/hour, 400/day, 60/hour per mail domain"),
+        ("unlimited", "unlimited", "unlimited", "unlimited"),
+        ("400/day", "unlimited", "6/day", "400/day, 6/day per institution"),
+        ("unlimited", "unlimited", "unlimited, p.example=6/day", "6/day to p.example"),
+        ("unlimited", "unlimited", "p.example=unlimited", "unlimited"),
+        (
+            "9/day",
+            "8/day",
+            "7/day, p.example=6/day, q.example=unlimited",
+            "9/day, 8/day per mail domain, 7/day per institution, 6/day to p.example, "
+            "no institution limit to q.example",
+        ),
+        (
+            "unlimited",
+            "unlimited",
+            "a.example=1/day, b.example=1/day, c.example=1/day, d.example=1/day, e.example=1/day",
+            "1/day to a.example, 1/day to b.example, 1/day to c.example, 2 more for single domains",
+        ),
+    ],
+)
+def test_the_pace_says_every_limit_in_words(
+    tmp_path: Path, rate: str, per_domain: str, per_institution: str, pace: str
+) -> None:
+    told = load(tmp_path, "", RATE=rate, RATE_PER_DOMAIN=per_domain, PER_INSTITUTION=per_institution)
+    assert told.pace == pace
 
 
 @pytest.mark.parametrize(
@@ -302,7 +400,7 @@ def test_files_are_inside_the_project_folder(tmp_path: Path) -> None:
 def test_the_defaults_are_those_of_the_documentation(tmp_path: Path) -> None:
     default = load(tmp_path)
     assert default.rate == (Limit(100, 3600), Limit(400, 86400))
-    assert default.rate_per_domain == (Limit(60, 3600),)
+    assert default.domain_limits == DomainLimits(per_domain=(Limit(60, 3600),))
     assert default.retry == (300, 900, 3600, 14400, 43200)
     assert default.give_up == 3 * 86400
     assert default.connections == 2
@@ -350,7 +448,7 @@ def test_an_empty_option_never_lifts_a_limit(tmp_path: Path) -> None:
             told = load(tmp_path, **{name: ""})
         except SettingsError:
             continue
-        assert told.rate and told.rate_per_domain
+        assert told.rate and told.domain_limits.per_domain
 
 
 def test_the_env_file_is_read_without_interpolation(tmp_path: Path) -> None:
@@ -450,11 +548,22 @@ def test_all_problems_are_shown_at_once_with_their_lines(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
+    ("text", "seconds"), [("0", 0), ("14d", 14 * 86400), ("36h", 36 * 3600), ("", 0), ("0d", 0)]
+)
+def test_a_rest_is_a_duration_or_none(tmp_path: Path, text: str, seconds: int) -> None:
+    assert load(tmp_path, f"OUTREACH_REST={text}\n").rest == seconds
+
+
+@pytest.mark.parametrize("text", ["14", "two weeks", "-1d", "1.5d"])
+def test_a_rest_without_a_unit_is_refused(tmp_path: Path, text: str) -> None:
+    (found,) = problems(tmp_path, f"OUTREACH_REST={text}\n")
+    assert "write like 30s, 15m, 4h, 3d" in found
+
+
+@pytest.mark.parametrize(
     ("name", "value", "neutral"),
     [
-        ("PER_INSTITUTION", "6/day", "unlimited"),
         ("WINDOW", "mon-fri 09:00-18:00", "always"),
-        ("REST", "14d", "0"),
         ("PROXY", "socks5h://127.0.0.1:9050", ""),
     ],
 )

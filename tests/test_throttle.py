@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from random import Random
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from simulated import Run, sent_by_a_run
 
 from outreach import throttle
+from outreach.institutions import DomainLimits
 from outreach.model import Limit
 from outreach.throttle import Slot
 
@@ -28,6 +29,10 @@ def past(*slots: Slot | float) -> throttle.History:
 
 def no_history(n: int) -> Slot | None:
     raise AssertionError("the history was asked")
+
+
+def no_domain(domain: str) -> throttle.History:
+    raise AssertionError("the history of a domain was asked")
 
 
 # Tables ------------------------------------------------------------------------------------------
@@ -120,34 +125,11 @@ def test_the_jitter_is_a_fifth_at_most_and_fair() -> None:
 def test_unlimited_costs_no_look_at_the_history() -> None:
     assert throttle.earliest([], no_history) == 0
     assert throttle.ideal([], no_history, START) == START
-    assert throttle.simulate(["a.example"] * 100, [], [], START, no_history) == (START, START)
+    foreseen = throttle.simulate(["a.example"] * 100, [], DomainLimits(), START, no_history, no_domain)
+    assert (foreseen.first, foreseen.last, foreseen.ends) == (START, START, {"a.example": START})
 
 
 # A run with a simulated clock --------------------------------------------------------------------
-
-
-@dataclass
-class Run:
-    """An account whose ledger survives restarts; every mail leaves as soon as it may, or a little later."""
-
-    limits: Sequence[Limit]
-    slots: list[Slot] = field(default_factory=list)
-
-    def history(self, n: int) -> Slot | None:
-        return self.slots[-n] if n <= len(self.slots) else None
-
-    def send(self, now: float, late: Callable[[], float] = lambda: 0.0) -> float:
-        now = max(now, throttle.earliest(self.limits, self.history)) + late()
-        self.slots.append(Slot(now, throttle.ideal(self.limits, self.history, now), len(self.slots) + 1))
-        return now
-
-    def check(self) -> None:
-        """No `count + 1` transactions lie within any `seconds`."""
-        times = [slot.at for slot in self.slots]
-        assert times == sorted(times)
-        for limit in self.limits:
-            for first, too_many in zip(times, times[limit.count :], strict=False):
-                assert too_many - first >= limit.seconds - 1e-3
 
 
 _LIMIT = st.builds(Limit, st.integers(1, 40), st.sampled_from([1, 7, MINUTE, HOUR, DAY]))
@@ -209,38 +191,6 @@ def test_no_credit_accumulates_during_a_pause() -> None:
 # What `plan` foresees ----------------------------------------------------------------------------
 
 
-def simulated(
-    domains: Sequence[str],
-    rate: Sequence[Limit],
-    per_domain: Sequence[Limit],
-    start: float,
-    before: Sequence[Slot] = (),
-) -> tuple[float, float]:
-    """The slow way: look at every domain before every mail; the longest waiting domain is next."""
-    account = Run(rate, list(before))
-    each = {name: Run(per_domain) for name in domains}
-    waiting = {name: list(domains).count(name) for name in domains}
-    order = {name: n for n, name in enumerate(each)}
-    now, times = start, []
-    while any(waiting.values()):
-        name = min(
-            (name for name in waiting if waiting[name]),
-            key=lambda name: (throttle.earliest(per_domain, each[name].history), order[name]),
-        )
-        now = max(
-            now,
-            throttle.earliest(per_domain, each[name].history),
-            throttle.earliest(rate, account.history),
-        )
-        seed = len(times) + 1
-        account.slots.append(Slot(now, throttle.ideal(rate, account.history, now), seed))
-        each[name].slots.append(Slot(now, now, seed))
-        waiting[name] -= 1
-        order[name] += len(each)
-        times.append(now)
-    return (times[0], times[-1]) if times else (start, start)
-
-
 @PROPERTY
 @given(
     st.lists(st.sampled_from("abcde"), max_size=40),
@@ -249,7 +199,7 @@ def simulated(
     st.lists(st.floats(0, DAY), max_size=50),
     st.sampled_from([START, START + DAY]),
 )
-def test_the_simulation_equals_an_explicit_one(
+def test_the_simulation_foresees_what_a_run_does(
     domains: Sequence[str],
     rate: Sequence[Limit],
     per_domain: Sequence[Limit],
@@ -257,8 +207,12 @@ def test_the_simulation_equals_an_explicit_one(
     start: float,
 ) -> None:
     before = [Slot(at, at, n) for n, at in enumerate(sorted(START - gap for gap in ago))]
-    made = throttle.simulate(domains, rate, per_domain, start, past(*before))
-    assert made == pytest.approx(simulated(domains, rate, per_domain, start, before))
+    limits = DomainLimits(tuple(per_domain))
+    made = throttle.simulate(domains, rate, limits, start, past(*before), lambda domain: past(*before))
+    sent = sent_by_a_run(domains, rate, limits, start, before, before)
+    assert made.first == pytest.approx(min((at for at, _ in sent), default=start), abs=1e-3)
+    assert made.last == pytest.approx(max((at for at, _ in sent), default=start), abs=1e-3)
+    assert made.ends == pytest.approx({name: at for at, name in sent}, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -282,20 +236,61 @@ def test_the_expected_end_of_a_mailing(
     earliest_end: float,
     latest_end: float,
 ) -> None:
-    begins, ends = throttle.simulate(domains, rate, per_domain, START)
-    assert begins - START == first
-    assert earliest_end <= ends - START <= latest_end
+    foreseen = throttle.simulate(domains, rate, DomainLimits(tuple(per_domain)), START)
+    assert foreseen.first - START == first
+    assert earliest_end <= foreseen.last - START <= latest_end
 
 
 def test_what_the_account_has_sent_today_delays_the_first_mail() -> None:
     sent = past(*(START - 60 + n for n in range(10)))
-    begins, ends = throttle.simulate(["a"] * 3, [Limit(10, HOUR)], [], START, sent)
-    assert begins == START - 60 + HOUR
-    assert ends > begins
+    foreseen = throttle.simulate(["a"] * 3, [Limit(10, HOUR)], DomainLimits(), START, sent)
+    assert foreseen.first == START - 60 + HOUR
+    assert foreseen.last > foreseen.first
+
+
+def test_what_a_domain_got_today_delays_its_first_mail_and_no_other() -> None:
+    def history(domain: str) -> throttle.History:
+        return past(*(START - 60 + n for n in range(10))) if domain == "a" else past()
+
+    limits = DomainLimits((Limit(10, HOUR),))
+    foreseen = throttle.simulate(["a", "b"], [], limits, START, past(), history)
+    assert foreseen.ends == {"a": START - 60 + HOUR, "b": START}
+    assert foreseen.held == {"a": {Limit(10, HOUR)}}
+
+
+@PROPERTY
+@given(
+    st.lists(st.sampled_from("abc"), max_size=40),
+    st.lists(_LIMIT, max_size=3, unique=True),
+    st.lists(_LIMIT, max_size=3, unique=True),
+    st.lists(st.floats(0, DAY), max_size=20),
+)
+def test_without_a_limit_that_nobody_waited_for_all_is_the_same(
+    domains: Sequence[str], rate: Sequence[Limit], per_domain: Sequence[Limit], ago: Sequence[float]
+) -> None:
+    before = past(*sorted(START - gap for gap in ago))
+
+    def run(rate: Sequence[Limit], per_domain: Sequence[Limit]) -> throttle.Foreseen:
+        limits = DomainLimits(tuple(per_domain))
+        return throttle.simulate(domains, rate, limits, START, before, lambda domain: before)
+
+    made = run(rate, per_domain)
+    for limit in set(rate) - made.account:
+        assert run([one for one in rate if one != limit], per_domain).ends == made.ends
+    for limit in set(per_domain).difference(*made.held.values()):
+        assert run(rate, [one for one in per_domain if one != limit]).ends == made.ends
+
+
+def test_a_limit_of_the_account_and_of_a_domain_are_told_apart() -> None:
+    waits = ["a"] * 3 + ["b"]
+    by_account = throttle.simulate(waits, [Limit(1, HOUR)], DomainLimits((Limit(9, HOUR),)), START)
+    assert (by_account.account, by_account.held) == ({Limit(1, HOUR)}, {})
+    by_domain = throttle.simulate(waits, [Limit(9, HOUR)], DomainLimits((Limit(1, HOUR),)), START)
+    assert by_domain.held == {"a": {Limit(1, HOUR)}}
 
 
 def test_a_simulation_may_start_at_any_time() -> None:
-    assert throttle.simulate(["a", "b"], [Limit(1, MINUTE)], [], 0.0)[0] == 0.0
+    assert throttle.simulate(["a", "b"], [Limit(1, MINUTE)], DomainLimits(), 0.0).first == 0.0
 
 
 def test_a_big_mailing_is_simulated_quickly_enough_to_ask_first() -> None:
@@ -307,6 +302,7 @@ def test_a_big_mailing_is_simulated_quickly_enough_to_ask_first() -> None:
         asked += 1
 
     domains = [f"d{n % 500}.example" for n in range(20_000)]
-    begins, ends = throttle.simulate(domains, [Limit(1000, HOUR)], [Limit(60, HOUR)], START, history)
+    limits = DomainLimits((Limit(60, HOUR),))
+    foreseen = throttle.simulate(domains, [Limit(1000, HOUR)], limits, START, history, lambda d: history)
     assert asked <= 1000
-    assert ends - begins == pytest.approx(20 * HOUR, rel=0.05)
+    assert foreseen.last - foreseen.first == pytest.approx(20 * HOUR, rel=0.05)

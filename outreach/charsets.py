@@ -1,0 +1,187 @@
+"""In which encoding is a text that is not UTF-8? Known, certain enough, or asked for with samples.
+
+Guessing damages names: on a short list, and among the encodings of western, central and Turkish Europe on
+any list, several readings make sense. So a guess counts only when its reading is plausible (one script, words
+with sensible capitals) and the encodings that are easily taken for it read the text alike or not plausibly.
+Raises TableError with the possible readings. charset-normalizer makes the first guess.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO
+
+from outreach.sheets import TableError
+
+_MARK = "\udcff"  # stands for what does not decode; no text can hold it
+codecs.register_error("outreach.mark", lambda error: (_MARK, getattr(error, "end", 0)))
+_ENOUGH = 40  # letters beyond ASCII, to be certain
+_MANY = 300  # of them, to be certain of the script
+_SAMPLE = 40_000  # bytes of lines beyond ASCII that are looked at
+# Encodings that are taken for one another, each with its usual name.
+_FAMILIES = (
+    ("cp1251", "koi8-r", "koi8-u", "cp866", "iso8859-5", "mac-cyrillic"),
+    ("cp1253", "iso8859-7"),
+    ("cp1255", "iso8859-8"),
+    ("cp1256", "iso8859-6"),
+    ("cp932", "euc-jp"),
+    ("gb18030", "big5"),
+    ("cp949",),
+    ("cp874",),
+)
+_WEST = ("cp1252", "cp1250", "cp1254", "cp1257", "iso8859-2", "mac-roman", "cp850")
+_EAGER = ("cp932", "euc-jp", "gb18030", "big5", "cp949", "cp874")  # what almost any bytes may be
+_SIGNS = set("«»„“”‘’‚–—…№°·•©®§€£\u00a0\u00ad´`¿¡ªº、。・「」『』（）：，；！？")
+_STUCK = re.compile(r"[^\W\d_][€£§©®°¡¿№]|[£§©®¡¿][^\W\d_][^\W\d_]")  # signs that no word has in it
+_WORD = re.compile(r"[^\W\d_]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """An encoding that is certain enough: its first line beyond ASCII, and how that reads."""
+
+    name: str
+    line: int
+    sample: str
+
+
+def named(encoding: str) -> str:
+    """Return the codec somebody asked for. Raises TableError when there is none of that name."""
+    try:
+        "".encode(encoding)
+        name = codecs.lookup(encoding).name
+    except (LookupError, UnicodeError):
+        raise TableError(
+            f"cannot be read: there is no encoding {encoding!r}", "known ones: utf-8, cp1251, cp1252, utf-16"
+        ) from None
+    return "utf-8-sig" if name == "utf-8" else encoding
+
+
+def utf_16(start: bytes) -> str:
+    """Return the name of UTF-16 without a byte-order mark, where every other byte is empty; else nothing."""
+    start = start[: len(start) // 2 * 2]
+    empty = [start[n::2].count(0) * 2 for n in (0, 1)]
+    if len(start) >= 8 and max(empty) * 4 > len(start) * 2 and min(empty) * 20 < len(start):
+        return "utf-16-le" if empty[1] > empty[0] else "utf-16-be"
+    return ""
+
+
+def first_wrong(raw: IO[bytes], charset: str) -> int:
+    """Return the first line of a file that does not decode; a decoder itself only knows its chunk."""
+    raw.seek(0)
+    line = 1
+    with contextlib.suppress(UnicodeError, LookupError):
+        decoder = codecs.getincrementaldecoder(charset)("outreach.mark")
+        ended = ""  # \r, when \n may follow
+        while chunk := raw.read(1 << 16):
+            text = ended + decoder.decode(chunk)
+            before, mark, _ = text.partition(_MARK)
+            ended = "\r" if before.endswith("\r") and not mark else ""
+            before = before.removesuffix("\r") if ended else before
+            line += before.count("\n") + before.count("\r") - before.count("\r\n")
+            if mark:
+                break
+    return line
+
+
+def guess(raw: IO[bytes]) -> Guess:
+    """Return the encoding of a file that is not UTF-8, if it is certain. Raises TableError with readings."""
+    first = first_wrong(raw, "utf-8")
+    raw.seek(0)
+    data, broken, whole = b"", 0, 0
+    for line in _high_lines(raw):
+        try:
+            line.decode("utf-8")
+            whole += 1
+        except UnicodeDecodeError:
+            broken += 1
+            if len(data) < _SAMPLE:
+                data += line + b"\n"
+    if whole > broken:
+        rest = f", and neither are {broken - 1} more lines" if broken > 1 else ""
+        raise TableError(f"is not UTF-8{rest}, but the rest is", "mend that in a text editor", first)
+    readings = _readings(data)
+    name = _best(data)
+    if name and _certain(name, readings):
+        return Guess(name, first, _shown(readings[name]))
+    likely = [one for one in (name, *_WEST, *(family[0] for family in _FAMILIES)) if one in readings]
+    said: dict[str, str] = {}
+    for one in dict.fromkeys(likely):
+        if _plausible(readings[one]) and _shown(readings[one]) not in said.values():
+            said[one] = _shown(readings[one])
+    some = ";".join(f" {one}: {sample}" for one, sample in list(said.items())[:5])
+    raise TableError(
+        "is not UTF-8, and its encoding is not certain" + (f"; it may read{some}" if some else ""),
+        "find the reading that is right: outreach contacts clean FILE --encoding "
+        f"{next(iter(said), 'cp1252')} -o contacts.csv",
+        first,
+    )
+
+
+def _high_lines(raw: IO[bytes]) -> Iterator[bytes]:
+    for lines in raw:
+        yield from (line for line in lines.splitlines() if not line.isascii())
+
+
+def _readings(data: bytes) -> dict[str, str]:
+    found = {}
+    for name in (*_WEST, *(one for family in _FAMILIES for one in family)):
+        try:
+            found[name] = data.decode(name)
+        except UnicodeDecodeError:
+            continue
+    return found
+
+
+def _best(data: bytes) -> str:
+    from charset_normalizer import from_bytes
+
+    best = from_bytes(data).best()
+    if best is None:
+        return ""
+    wanted = codecs.lookup(best.encoding).name
+    ours = {codecs.lookup(one).name: one for family in (*_FAMILIES, _WEST) for one in family}
+    aliases = {"shift_jis": "cp932", "gbk": "gb18030", "gb2312": "gb18030", "euc_kr": "cp949"}
+    return ours.get(wanted, aliases.get(wanted, ""))
+
+
+def _certain(name: str, readings: dict[str, str]) -> bool:
+    family = next((family for family in _FAMILIES if name in family), ())
+    text = readings.get(name, "")
+    letters = sum(not char.isascii() and char.isalpha() for char in text)
+    if not family or letters < _ENOUGH or not _plausible(text):
+        return False
+    # A few words of koi8-r may be Greek; of many words, the first guess knows the script.
+    sure = letters >= _MANY and name not in _EAGER
+    rivals = (*family, *_EAGER) if sure else readings.keys() - {*_WEST}
+    return not any(readings.get(one, text) != text and _plausible(readings[one]) for one in rivals)
+
+
+def _plausible(text: str) -> bool:
+    """Tell whether a reading makes sense: words of one script, with capitals where words have them."""
+    beyond = (char for char in text if not (char.isascii() or char.isalnum() or char in _SIGNS))
+    odd = any(unicodedata.category(char) not in ("Mn", "Mc") for char in beyond)
+    words = [word for word in _WORD.findall(text) if not word.isascii()]
+    if odd or not words or _STUCK.search(text):
+        return False
+    strange = 0
+    for word in words:
+        scripts = {unicodedata.name(char, "? ").split()[0] for char in word}
+        cased = (
+            word.islower() or word.isupper() or word.istitle() or word[1:].islower() or word.lower() == word
+        )
+        mixed = len(scripts - {"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA"}) > 1
+        accents = "LATIN" in scripts and sum(not char.isascii() for char in word) * 2 > len(word) > 2
+        strange += mixed or not cased or accents or "HALFWIDTH" in scripts
+    return strange * 10 <= len(words)
+
+
+def _shown(text: str) -> str:
+    """Return a few words beyond ASCII of a reading."""
+    words = dict.fromkeys(word for word in _WORD.findall(text) if not word.isascii())
+    return ", ".join(list(words)[:5])[:100]

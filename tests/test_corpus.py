@@ -1,0 +1,181 @@
+"""Lists as people make them: each file of tests/data/contacts is read as the JSON beside it says.
+
+The expectations are written by hand, from what the owner of the list would expect: `shows` says why the file is
+there, `options` how it is read, `exit` how the command ends; then either `error`, what it has to say, or what it
+read: numbers, contacts (what is empty is left out) and every problem (`says`, `suggests` and `value` are parts of
+the words). `after` names a list that is read before, as with two `--contacts`. make_lists.py makes the binary ones.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import make_lists
+import pytest
+from conftest import COMMAND, ENVIRONMENT
+
+from outreach import clean, contacts
+
+HERE = Path(__file__).parent / "data" / "contacts"
+WANTED = {
+    path.name.removesuffix(".json"): json.loads(path.read_text("utf-8"))
+    for path in sorted(HERE.glob("*.json"))
+    if (HERE / path.name.removesuffix(".json")).exists() and path.name.count(".") > 1
+}
+READ = sorted(name for name, wanted in WANTED.items() if "read" in wanted)
+
+
+def check(name: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run `contacts check` on a list, in its folder."""
+    command = [*COMMAND, "contacts", "check", name, "--json", *options]
+    done = subprocess.run(
+        command, cwd=HERE, env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def read(names: Iterable[str], wanted: Mapping[str, Any]) -> contacts.ContactList:
+    """Read lists in this process, with the options of an expectation."""
+    options = wanted.get("options", [])
+    pairs = list(zip(options[::2], options[1::2], strict=True))
+    given = {
+        kind: dict(value.split("=", 1) for option, value in pairs if option == kind)
+        for kind in ("--map", "--set")
+    }
+    encoding = dict(pairs).get("--encoding")
+    return contacts.read([Path(name) for name in names], encoding, given["--map"], given["--set"])
+
+
+def full(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is not empty."""
+    shown: dict[str, Any] = {}
+    for name, value in document.items():
+        if isinstance(value, dict):
+            value = full(value)
+        elif isinstance(value, list):
+            value = [full(one) if isinstance(one, dict) else one for one in value]
+        if value not in ("", [], {}):
+            shown[name] = value
+    return shown
+
+
+def meets(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Tell whether a problem is the one that is wanted."""
+    same = all(found[name] == wanted[name] for name in ("line", "column", "severity"))
+    words = all(
+        wanted.get(ours, "") in found[theirs]
+        for ours, theirs in (("says", "problem"), ("suggests", "suggestion"), ("value", "value"))
+    )
+    place = wanted.get("cell", "") in found["cell"] and found["file"].endswith(
+        f"[{wanted['sheet']}]" if "sheet" in wanted else ""
+    )
+    return same and words and place
+
+
+def compare(document: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Hold what was read against what a person expects of it."""
+    assert [full(one) for one in document["contacts"]] == wanted["contacts"]
+    unexpected = list(document["problems"])
+    missing = []
+    for one in wanted["problems"]:
+        found = next((problem for problem in unexpected if meets(problem, one)), None)
+        if found is None:
+            missing.append(one)
+        else:
+            unexpected.remove(found)
+    assert (missing, unexpected) == ([], []), wanted["shows"]
+    assert {name: document[name] for name in wanted["read"]} == wanted["read"]
+    assert document["rows"] == document["kept"] + document["joined"] + document["rejected"]
+
+
+@pytest.mark.parametrize("name", sorted(WANTED))
+def test_a_list_is_read_as_its_owner_expects(name: str) -> None:
+    wanted = WANTED[name]
+    if "after" in wanted:
+        pytest.skip("is read together with another one, below")
+    done = check(name, *wanted.get("options", []))
+    assert done.returncode == wanted["exit"], done.stderr
+    if "error" in wanted:
+        assert done.stdout == ""
+        for words in wanted["error"]:
+            assert words in done.stderr
+        assert "→" in done.stderr, "an error names the next step"
+    else:
+        document = json.loads(done.stdout)
+        assert document["file"] == name
+        compare(document, wanted)
+
+
+def test_two_lists_are_read_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(HERE)
+    for name, wanted in WANTED.items():
+        if "after" in wanted:
+            people = read([wanted["after"], name], wanted)
+            compare(
+                {
+                    key: list(value) if isinstance(value, Iterable) and not isinstance(value, str) else value
+                    for key, value in contacts.as_json(people)
+                },
+                wanted,
+            )
+
+
+@pytest.mark.parametrize("suffix", clean.SUFFIXES)
+@pytest.mark.parametrize("name", READ)
+def test_a_cleaned_list_has_the_same_people_and_cleaning_it_changes_nothing(
+    name: str, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(HERE)
+    people = read([name], WANTED[name])
+    first, second = tmp_path / f"first{suffix}", tmp_path / f"second{suffix}"
+    clean.write(people, first)
+    if not len(people.contacts):
+        return
+    again = contacts.read([first])
+    assert [known(one) for one in again.contacts] == [known(one) for one in people.contacts]
+    assert [one for one in again.problems if one.severity != "warning"] == []
+    clean.write(again, second)
+    assert second.read_bytes() == first.read_bytes()
+
+
+def known(one: contacts.Contact) -> dict[str, Any]:
+    """Return what is known about a contact, wherever it stood."""
+    names = ("email", "alternates", "name", "audience", "organisation", "country", "language", "gender", "title")
+    fields = {name: value for name, value in one.fields.items() if value}
+    people = [known(person) for person in one.people]
+    return {name: getattr(one, name) for name in names} | {"fields": fields, "people": people}
+
+
+def test_every_list_has_its_expectation() -> None:
+    beside = {f"{name}.json" for name in WANTED}
+    assert {path.name for path in HERE.iterdir()} == {*WANTED, *beside, ".gitattributes"}
+    assert all(wanted["shows"] for wanted in WANTED.values())
+    assert len(WANTED) >= 36
+
+
+def test_lists_are_small_and_name_nobody() -> None:
+    for name in WANTED:
+        assert (HERE / name).stat().st_size < 20_000, name
+
+
+@pytest.mark.parametrize("name", make_lists.LISTS)
+def test_a_made_list_is_what_its_script_makes(name: str) -> None:
+    made, here = make_lists.LISTS[name](), (HERE / name).read_bytes()
+    assert made == make_lists.LISTS[name](), "the same bytes each time"
+    assert parts(made) == parts(here)
+
+
+def parts(data: bytes) -> object:
+    """Return the cells of a spreadsheet as it keeps them: how they are packed depends on versions."""
+    if not data.startswith(b"PK"):
+        return data
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        cells = ("xl/worksheets/", "xl/sharedStrings", "content.xml")
+        return {name: archive.read(name) for name in archive.namelist() if name.startswith(cells)}
