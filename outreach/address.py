@@ -258,7 +258,7 @@ def _one(part: str, said: list[str]) -> list[str]:
         ("", lambda one: one),
         ("signs around it were taken off", lambda one: one.strip(_EDGES)),
         ("spaces were taken out", lambda one: _closed(one.strip(_EDGES))),
-        ("a typographic apostrophe was made plain", lambda one: one.strip(_EDGES).translate(_APOSTROPHES)),
+        ("a typographic apostrophe was made plain", lambda one: one.translate(_APOSTROPHES).strip(_EDGES)),
     )  # fmt: skip
     for words, step in steps[text[:1] in _SIGNS :]:
         try:
@@ -299,7 +299,7 @@ def _unglued(text: str) -> list[str]:
     cuts += sorted(labels, key=lambda n: -len(middle[:n].rpartition(".")[2]))
     for cut in cuts:
         try:
-            return [parse(f"{first}@{middle[:cut]}"), parse(f"{middle[cut:].lstrip('.,;:')}@{last}")]
+            return [parse(f"{first}@{middle[:cut]}"), parse(f"{middle[cut:].lstrip('.,;:' + _SIGNS)}@{last}")]
         except AddressError:
             continue
     return []

@@ -12,7 +12,7 @@ import codecs
 import contextlib
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO
 
@@ -21,6 +21,7 @@ from outreach.sheets import TableError
 _MARK = "\udcff"  # stands for what does not decode; no text can hold it
 codecs.register_error("outreach.mark", lambda error: (_MARK, getattr(error, "end", 0)))
 _ENOUGH = 40  # letters beyond ASCII, to be certain
+_ODD = 0.1  # the share of words that may make no sense, names being what they are
 _MANY = 300  # of them, to be certain of the script
 _SAMPLE = 40_000  # bytes of lines beyond ASCII that are looked at
 # Encodings that are taken for one another, each with its usual name.
@@ -37,7 +38,8 @@ _FAMILIES = (
 _WEST = ("cp1252", "cp1250", "cp1254", "cp1257", "iso8859-2", "mac-roman", "cp850")
 _EAGER = ("cp932", "euc-jp", "gb18030", "big5", "cp949", "cp874")  # what almost any bytes may be
 _SIGNS = set("«»„“”‘’‚–—…№°·•©®§€£\u00a0\u00ad´`¿¡ªº、。・「」『』（）：，；！？")
-_STUCK = re.compile(r"[^\W\d_][€£§©®°¡¿№]|[£§©®¡¿][^\W\d_][^\W\d_]")  # signs that no word has in it
+# Signs that no word has in it, and an apostrophe that none begins with: what is Ά in cp1253.
+_STUCK = re.compile(r"[^\W\d_][€£§©®°¡¿№]|[£§©®¡¿][^\W\d_][^\W\d_]|(?<![\w’])’[^\W\d_]")
 _WORD = re.compile(r"[^\W\d_]+")
 
 
@@ -55,7 +57,7 @@ def named(encoding: str) -> str:
     try:
         "".encode(encoding)
         name = codecs.lookup(encoding).name
-    except (LookupError, UnicodeError):
+    except (LookupError, ValueError):
         raise TableError(
             f"cannot be read: there is no encoding {encoding!r}", "known ones: utf-8, cp1251, cp1252, utf-16"
         ) from None
@@ -63,12 +65,15 @@ def named(encoding: str) -> str:
 
 
 def utf_16(start: bytes) -> str:
-    """Return the name of UTF-16 without a byte-order mark, where every other byte is empty; else nothing."""
+    """Return the name of UTF-16 without a byte-order mark, which empty bytes give away; else nothing."""
     start = start[: len(start) // 2 * 2]
-    empty = [start[n::2].count(0) * 2 for n in (0, 1)]
-    if len(start) >= 8 and max(empty) * 4 > len(start) * 2 and min(empty) * 20 < len(start):
-        return "utf-16-le" if empty[1] > empty[0] else "utf-16-be"
-    return ""
+    empty = [start[n::2].count(0) for n in (0, 1)]
+    if len(start) < 8 or max(empty) * 16 < len(start) or min(empty) * 20 > max(empty):
+        return ""
+    name = "utf-16-le" if empty[1] > empty[0] else "utf-16-be"
+    text = start.decode(name, "replace")
+    odd = sum(unicodedata.category(one) in ("Cc", "Cn", "Co") and one not in "\t\r\n" for one in text)
+    return name if odd * 100 <= len(text) else ""
 
 
 def first_wrong(raw: IO[bytes], charset: str) -> int:
@@ -87,6 +92,12 @@ def first_wrong(raw: IO[bytes], charset: str) -> int:
             if mark:
                 break
     return line
+
+
+def undecodable(raw: IO[bytes], charset: str) -> TableError:
+    """Return what to say about a file that is not in its encoding."""
+    name = charset.removesuffix("-sig").upper()
+    return TableError(f"is not {name}", "is that the right --encoding?", first_wrong(raw, charset))
 
 
 def guess(raw: IO[bytes]) -> Guess:
@@ -110,15 +121,20 @@ def guess(raw: IO[bytes]) -> Guess:
     if name and _certain(name, readings):
         return Guess(name, first, _shown(readings[name]))
     likely = [one for one in (name, *_WEST, *(family[0] for family in _FAMILIES)) if one in readings]
-    said: dict[str, str] = {}
-    for one in dict.fromkeys(likely):
-        if _plausible(readings[one]) and _shown(readings[one]) not in said.values():
-            said[one] = _shown(readings[one])
-    some = ";".join(f" {one}: {sample}" for one, sample in list(said.items())[:5])
+    shares = {one: _strange(readings[one]) for one in dict.fromkeys(likely)}
+    most = max(min(shares.values(), default=1), 1 / 3)  # Turkish words may look strange too
+    ranked = sorted(shares, key=lambda one: shares[one] > _ODD)
+    sensible = {one: readings[one] for one in ranked if shares[one] <= most and shares[one] < 1}
+    said: dict[str, str] = {}  # sample → encoding; where several read alike, the most usual one
+    for one, text in sensible.items():
+        sample = _shown(text, [other for other in sensible.values() if other != text])
+        if one == _WEST[0] or sample not in said:
+            said[sample] = one
+    some = ";".join(f" {one}: {sample}" for sample, one in list(said.items())[:5])
     raise TableError(
         "is not UTF-8, and its encoding is not certain" + (f"; it may read{some}" if some else ""),
         "find the reading that is right: outreach contacts clean FILE --encoding "
-        f"{next(iter(said), 'cp1252')} -o contacts.csv",
+        f"{next(iter(said.values()), 'cp1252')} -o contacts.csv",
         first,
     )
 
@@ -159,16 +175,33 @@ def _certain(name: str, readings: dict[str, str]) -> bool:
     # A few words of koi8-r may be Greek; of many words, the first guess knows the script.
     sure = letters >= _MANY and name not in _EAGER
     rivals = (*family, *_EAGER) if sure else readings.keys() - {*_WEST}
-    return not any(readings.get(one, text) != text and _plausible(readings[one]) for one in rivals)
+    return _common(name, text) and not any(
+        readings.get(one, text) != text and _common(one, readings[one]) and _plausible(readings[one])
+        for one in rivals
+    )
+
+
+def _common(name: str, text: str) -> bool:
+    """Tell whether a reading as Chinese has usual characters; what is Japanese has very rare ones."""
+    if name != "gb18030":
+        return True
+    beyond = [char for char in text if not char.isascii()]
+    usual = sum(len(char.encode("gb2312", "ignore")) > 0 for char in beyond)
+    return usual * 10 >= len(beyond) * 9
 
 
 def _plausible(text: str) -> bool:
     """Tell whether a reading makes sense: words of one script, with capitals where words have them."""
+    return _strange(text) <= _ODD
+
+
+def _strange(text: str) -> float:
+    """Return how many of the words beyond ASCII make no sense; all when there are signs of none."""
     beyond = (char for char in text if not (char.isascii() or char.isalnum() or char in _SIGNS))
     odd = any(unicodedata.category(char) not in ("Mn", "Mc") for char in beyond)
     words = [word for word in _WORD.findall(text) if not word.isascii()]
     if odd or not words or _STUCK.search(text):
-        return False
+        return 1
     strange = 0
     for word in words:
         scripts = {unicodedata.name(char, "? ").split()[0] for char in word}
@@ -178,10 +211,11 @@ def _plausible(text: str) -> bool:
         mixed = len(scripts - {"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA"}) > 1
         accents = "LATIN" in scripts and sum(not char.isascii() for char in word) * 2 > len(word) > 2
         strange += mixed or not cased or accents or "HALFWIDTH" in scripts
-    return strange * 10 <= len(words)
+    return strange / len(words)
 
 
-def _shown(text: str) -> str:
-    """Return a few words beyond ASCII of a reading."""
+def _shown(text: str, others: Sequence[str] = ()) -> str:
+    """Return a few words beyond ASCII of a reading, first those that other readings have not."""
     words = dict.fromkeys(word for word in _WORD.findall(text) if not word.isascii())
-    return ", ".join(list(words)[:5])[:100]
+    known = [set(_WORD.findall(other)) for other in others]
+    return ", ".join(sorted(words, key=lambda word: sum(word in one for one in known))[:5])[:100]

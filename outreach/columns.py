@@ -90,6 +90,8 @@ class Header:
     names: list[str]  # of each column, as letters use it
     shown: list[str]  # as the file writes them
     alternates: list[int] = field(default_factory=list)  # further columns with addresses
+    opt_out: list[int] = field(default_factory=list)  # columns that say who wants no mail
+    seconds: dict[str, int] = field(default_factory=dict)  # field → a further column that claims to be it
     notes: list[tuple[str, str, str]] = field(default_factory=list)  # (column, what was found, what to do)
 
     @property
@@ -165,14 +167,18 @@ def _read(cells: Sequence[str], row: int, maps: Mapping[str, str]) -> Header:
         own = name_of(cell) or f"column_{n + 1}"
         name = fields[n]
         if name in _PART_NAMES and own in _PART_NAMES and name not in maps:
-            name = own  # `first_name` stays what it is called
-        elif name and name not in maps:
+            name = own if own not in header.names else ""  # `first_name` stays what it is called
+        elif name and name not in maps and name not in ("alternates", "opt_out"):
             # Of two columns for one field, the one that is called like it is meant.
             best = next(
                 (i for i, one in enumerate(shown) if name_of(one) == name and fields[i] == name), None
             )
             if (best if best is not None else fields.index(name)) != n:
+                header.seconds.setdefault(name, n)
                 name = "alternates" if name == "email" else ""
+        if name == "opt_out":  # it stays a column of the list's own
+            header.opt_out.append(n)
+            name = fields[n] = ""
         if name == "alternates":
             header.alternates.append(n)
             header.names.append(f"\0{n}")  # no field of a letter
@@ -224,16 +230,30 @@ def _take_addresses(header: Header, records: Sequence[Sequence[str]]) -> bool:
 
 
 def _look_at_names(header: Header, records: Sequence[Sequence[str]]) -> None:
-    """Where one part of the name has a column, a column `name` beside it mostly holds the other part."""
+    """Look into the cells where headers leave open which part of a name a column holds."""
+
+    def holds(whole: int, piece: int) -> bool:
+        """Tell whether the cells of one column mostly hold those of another, and more."""
+        pairs = [
+            (fold(cells[whole]), fold(cells[piece])) for cells in records if max(whole, piece) < len(cells)
+        ]
+        pairs = [(one, other) for one, other in pairs if one and other]
+        return bool(pairs) and 2 * sum(other in one != other for one, other in pairs) > len(pairs)
+
+    for name in ("family_name", "given_name"):  # `nom` is the family name, unless `nom_de_famille` is in it
+        at, second = header.names.index(name) if name in header.names else -1, header.seconds.get(name, -1)
+        if at >= 0 <= second and "name" not in header.names and holds(at, second):
+            header.names[at], header.names[second] = "name", name
+            header.notes = [note for note in header.notes if note[0] != header.shown[second]]
+    if "apelido" in header.names and "given_name" in header.names and "family_name" not in header.names:
+        header.names[header.names.index("apelido")] = "family_name"  # in Brazil a nickname, beside a surname
     part = {
         name: next((one for one in names if one in header.names), "") for name, names in NAME_PARTS.items()
     }
     if "name" not in header.names or bool(part["given"]) == bool(part["family"]):
         return
     at, own = header.names.index("name"), header.names.index(part["given"] or part["family"])
-    pairs = [(fold(cells[at]), fold(cells[own])) for cells in records if max(at, own) < len(cells)]
-    pairs = [(whole, piece) for whole, piece in pairs if whole and piece]
-    if pairs and 2 * sum(piece in whole for whole, piece in pairs) < len(pairs):
+    if any(at < len(cells) and cells[at].strip() for cells in records) and not holds(at, own):
         other = "family_name" if part["given"] else "given_name"
         header.names[at] = other
         header.notes.append((header.shown[at], f"holds only part of the names: taken as {other}", ""))

@@ -9,6 +9,7 @@ column. Known limit: persons on two rows are recognised by their names as writte
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import itertools
 import re
@@ -33,6 +34,7 @@ _READERS: dict[str, Callable[[str], str | None]] = {
     "gender": columns.gender,
 }
 _PLAIN = tuple(name for name in CONTACT_COLUMNS if name != "email")
+_PARTS = {name for names in NAME_PARTS.values() for name in names}
 _COMPARED = ("name", "audience", "organisation", "country", "language", "gender", "title")
 _OF_INBOX = (
     "audience",
@@ -48,7 +50,40 @@ _DISARMED = ("'=", "'+", "'-", "'@")
 # Cells that are single words with single blanks between them: most are.
 _SIMPLE = re.compile(r"(?:[!-&(-~](?:[!-~]| (?=[!-~]))*)?\Z")
 _WEIRD = re.compile(r"  |^[ ']| $")
-_MOJIBAKE = re.compile(r"[ÃÂÐÑÎÏ][\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]")
+# UTF-8 that was taken for cp1252 or cp1251 once, and what could not be read at all.
+_MOJIBAKE = re.compile(
+    r"[ÃÂÐÑÎÏ][\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]"
+    r"|[РС][\u0080-\u00bfЂ-Џѐ-џҐґ€‚„…†‡‰‹‘’“”•–—™›№]|\ufffd"
+)
+# What programs and people write where they have nothing. Null is a family name, NULL is not.
+_EMPTY = re.compile(
+    r"#N/A|#NV|#REF!|#VALUE!|#NAME\?|#NULL!|#DIV/0!|NULL|\(null\)|NaN|nan|[nN]/[aA]|n\.a\.|[-–—?]+"
+)
+_HONORIFIC = re.compile(
+    r"(mrs?|ms|miss|frau|herrn?|mme|mlle|madame|monsieur|mademoiselle|sra?|señora?|signora?|dhr|mevr|mw"
+    r"|г-жа|г-н|госпожа|господин)\.?\s+(?=\S)",
+    re.IGNORECASE,
+)
+_YES = (
+    "yes",
+    "y",
+    "1",
+    "true",
+    "x",
+    "ja",
+    "oui",
+    "si",
+    "sí",
+    "sì",
+    "sim",
+    "да",
+    "tak",
+    "ano",
+    "так",
+    "wahr",
+    "vrai",
+    "on",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +321,7 @@ class _Rows:
         self.spread = table.format in ("xlsx", "ods", "xls")
         self.sets = sets
         self.email = header.email
+        self.usual = [name for name in header.names if name in _PLAIN or name in _PARTS]
         self.own = [
             (n, name) for n, name in enumerate(header.names) if not name.startswith("\0") and n != self.email
         ]
@@ -383,6 +419,9 @@ class _Rows:
         mails: tuple[str, ...] = mended.addresses if mended else (cell,)
         simple = _SIMPLE.match
         values = {name: cells[n] if simple(cells[n]) else self.clean(name, cells[n]) for n, name in self.own}
+        for name in self.usual:  # in a column of the list's own, "-" may mean something
+            if _EMPTY.fullmatch(values[name]):
+                values[name] = ""
         for name, value in self.sets.items():
             if not values.get(name):
                 values[name] = value
@@ -396,6 +435,10 @@ class _Rows:
             ):
                 values["name"] = self.clean("name", mended.name)
         further = [mail for n in self.header.alternates for mail in self.alternates(n, cells[n])]
+        for n in self.header.opt_out:
+            if cells[n].strip().casefold() in _YES:
+                self.reject(n, cells[n], "the list says that this person wants no mail")
+                return None
         if not mails and further:
             self.say(
                 "repaired", "email", cell, f"no usable address here; used {further[0]} of another column"
@@ -422,7 +465,15 @@ class _Rows:
             if word and len(word) < 20 and (said := columns.gender(word)) in ("f", "m") and word != "Fr.":
                 values[column] = ""
                 gender = gender or str(said)
-        name = values.get("name", "")
+        values["name"] = name = self.named(values.get("name", ""))
+        if found := _HONORIFIC.match(name):
+            name = name[found.end() :]
+            if not gender:
+                gender = columns.gender(found[1]) or ""
+                self.say("repaired", "name", values["name"], f"read as {name}, who is {gender}")
+        title = values.get("title", "")
+        if title and name.startswith(f"{title} "):
+            name = name.removeprefix(title).strip()
         if _REVERSED.fullmatch(name):
             words = "has a comma: greetings say it as it stands"
             self.say("warning", "name", name, words, "family name last, without a comma")
@@ -446,6 +497,13 @@ class _Rows:
             file=self.table.name,
         )
 
+    def named(self, name: str) -> str:
+        """Return a name, unless it is an address: address books put that where they have no name."""
+        if "@" in name and " " not in name and address.mend(name).addresses:
+            self.say("repaired", "name", name, "is an address; treated as empty")
+            return ""
+        return name
+
     def clean(self, column: str, cell: str) -> str:
         """Return a cell as text: NFC, no controls, and single blanks in what stands on one line."""
         usual = cell.isprintable() and not _WEIRD.search(cell) and unicodedata.is_normalized("NFC", cell)
@@ -460,7 +518,9 @@ class _Rows:
         kept = languages.without_controls(kept).strip()
         if len(kept) != len(text.strip()):
             self.say("repaired", column, "", "control characters were taken out")
-        if _MOJIBAKE.search(kept) and (meant := _undone(kept)):
+        if "\ufffd" in kept:
+            self.say("warning", column, kept, "holds a sign that stands for what was lost", "look it up")
+        elif _MOJIBAKE.search(kept) and (meant := _undone(kept)):
             self.say("warning", column, kept, "looks as if it was read in the wrong encoding", f"{meant}?")
         return kept
 
@@ -502,11 +562,11 @@ def _letters(index: int) -> str:
 
 
 def _undone(text: str) -> str:
-    """Return what a text was before UTF-8 was taken for a western encoding; nothing when it was not."""
-    try:
-        return text.encode("cp1252").decode("utf-8")
-    except UnicodeError:
-        return ""
+    """Return what a text was before UTF-8 was taken for another encoding; nothing when it was not."""
+    for charset in ("cp1252", "latin-1", "cp1251"):
+        with contextlib.suppress(UnicodeError):
+            return text.encode(charset).decode("utf-8")
+    return ""
 
 
 # Merging -------------------------------------------------------------------------------------------

@@ -45,6 +45,7 @@ _ALIASES = {
     "frg": "DE",
     "russian federation": "RU", "российская федерация": "RU", "рф": "RU", "россия рф": "RU",
     "south korea": "KR", "republic of korea": "KR", "north korea": "KP", "ivory coast": "CI", "burma": "MM",
+    "elfenbeinküste": "CI",
     "birma": "MM", "macedonia": "MK", "macedonia fyrom": "MK", "fyrom": "MK", "swaziland": "SZ",
     "cape verde": "CV", "east timor": "TL", "palestine": "PS", "palastina": "PS", "palestina": "PS",
     "палестина": "PS", "hong kong": "HK", "macau": "MO", "macao": "MO", "vatican": "VA", "holy see": "VA",
@@ -126,9 +127,14 @@ def country_code(text: str) -> str | None:
         replacements = get_global("territory_aliases")[code]
         return str(replacements[0]) if len(replacements) == 1 else None
     folded = _fold(text)
-    if folded in _ALIASES:
-        return _ALIASES[folded] or None
+    if folded in _aliases():
+        return _aliases()[folded] or None
     return next((names[folded] for names in _by_name("territories") if folded in names), None)
+
+
+@cache
+def _aliases() -> dict[str, str]:
+    return {_fold(name): code for name, code in _ALIASES.items()}
 
 
 @cache

@@ -78,7 +78,7 @@ def read(path: Path, encoding: str | None, score: Score) -> Iterator[Table]:
     with path.open("rb") as raw:
         start = raw.read(_HEAD)
         if start.startswith((b"PK\x03\x04", b"PK\x05\x06", b"\xd0\xcf\x11\xe0")):
-            yield from _sheets(path, start)
+            yield from _sheets(path, raw, start)
             return
         _refuse_others(start)
         charset = _check(raw, start, encoding)
@@ -102,11 +102,11 @@ def read(path: Path, encoding: str | None, score: Score) -> Iterator[Table]:
         yield Table(str(path), _decoded(records, raw, charset), form, shown, delimiter, notes)
 
 
-def _sheets(path: Path, start: bytes) -> Iterator[Table]:
+def _sheets(path: Path, raw: IO[bytes], start: bytes) -> Iterator[Table]:
     kind = "ods" if b"opendocument.spreadsheet" in start[:200] else "xlsx" if start[:2] == b"PK" else "xls"
     if b"opendocument" in start[:200] and kind != "ods":
         raise TableError("is no spreadsheet", "save the table as ODS, XLSX or CSV")
-    several = itertools.groupby(sheets.read(path), key=lambda row: row[0])
+    several = itertools.groupby(sheets.read(path, raw), key=lambda row: row[0])
     for sheet, rows in several:
         records = ((row, cells) for _, row, cells in rows if any(cell.strip() for cell in cells))
         yield Table(f"{path}[{sheet}]", records, kind, "")
@@ -128,7 +128,7 @@ def _check(raw: IO[bytes], start: bytes, given: str | None) -> str | None:
         name = "utf-32"
     elif start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         name = "utf-16"
-    elif b"\x1b$" in start:
+    elif start.isascii() and (b"\x1b$B" in start or b"\x1b$@" in start):
         name = "iso2022_jp"
     else:
         name = charsets.utf_16(start) or "utf-8-sig"
@@ -233,9 +233,9 @@ def _dialect(head: str, score: Score) -> tuple[str, bool]:
     def judge(delimiter: str) -> tuple[bool, int, int, int]:
         first = rows(delimiter)
         widths = [len(cells) for cells in first]
-        has_email, known, at = max(
-            ((*score(row), -n) for n, row in enumerate(first[:10])), default=(False, 0, 0)
-        )
+        # `E-Mail;Adresse` would be one header, were it not two.
+        heads = [row if len(row) > 1 or not set(DELIMITERS) & set(row[0]) else [] for row in first[:10]]
+        has_email, known, at = max(((*score(row), -n) for n, row in enumerate(heads)), default=(False, 0, 0))
         if has_email:  # of one column too: its cells may hold several addresses
             usual = widths[-at]
             return True, known, sum(width == usual for width in widths[-at:]), usual

@@ -5,13 +5,15 @@ Every limit is a sliding window over the transactions that the ledger remembers:
 of ± 20 % that depends only on the transaction before, so asking twice gives the same answer. Spacing is
 kept against an ideal schedule, so that small delays of a run do not add up; never by more than one mail.
 Pure: the time and the history are arguments. Times are seconds since the epoch. Known limits: a simulation
-foresees neither retries nor the network, and looks up what a domain got before for the busiest ones only.
+foresees neither retries nor the network, and looks up what a domain got before for the busiest ones only,
+and not far back.
 """
 
 from __future__ import annotations
 
 import heapq
 import itertools
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +23,9 @@ from outreach.model import Limit
 
 _JITTER = 0.2
 _64_BITS = 2**64 - 1
-_BUSIEST = 50  # domains whose history a simulation asks for; each is a handful of queries
+# What a simulation asks of the histories of domains, as each answer may be a query.
+_BUSIEST = 50  # domains
+_FAR_BACK = 100  # mails of each
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +98,8 @@ class _Stream:
 
     __slots__ = ("at", "free", "gap", "ideals", "limits", "planned", "seed", "tight")
 
-    def __init__(self, limits: Sequence[Limit], ideals: bool, before: History) -> None:
-        most = max(limit.count for limit in limits)
+    def __init__(self, limits: Sequence[Limit], ideals: bool, before: History, most: int) -> None:
+        most = min(most, max(limit.count for limit in limits))
         slots = list(itertools.takewhile(lambda slot: slot is not None, map(before, range(1, most + 1))))
         self.limits, self.gap, self.ideals = limits, spacing(limits), ideals
         self.at = [slot.at for slot in reversed(slots) if slot is not None]
@@ -143,11 +147,12 @@ def simulate(
     letters = Counter(names)
     if not names or not (rate or limits):
         return Foreseen(start, start, dict.fromkeys(letters, start), frozenset(), {})
-    account = _Stream(rate, True, history) if rate else None
+    account = _Stream(rate, True, history, sys.maxsize) if rate else None
     streams: dict[str, _Stream] = {}
     for rank, (name, _) in enumerate(letters.most_common() if limits else ()):
         if own := limits.of(name):
-            streams[name] = _Stream(own, False, domain_history(name) if rank < _BUSIEST else nothing)
+            before = domain_history(name) if rank < _BUSIEST else nothing
+            streams[name] = _Stream(own, False, before, _FAR_BACK)
     waiting: dict[str, list[int]] = {}
     for number, name in enumerate(names):
         waiting.setdefault(name, []).append(number)

@@ -45,10 +45,13 @@ Jörg Sandvoß;joerg@neues-ufer.example;Neues Ufer
 Bärbel Köhlbrandt;baerbel@gruene-bruecke.example;Grüne Brücke
 """
 # Central European until the last name, to a quick eye.
-LATE = GERMAN + """\
+LATE = (
+    GERMAN
+    + """\
 Günter Höltje;guenter@neues-ufer.example;Neues Ufer
 Íñigo Nuño;inigo@faro-comun.example;Faro Común
 """
+)
 TYPOGRAPHIC = """\
 Name;E-Mail;Verein;Beitrag
 Jörg Sandvoß;joerg@neues-ufer.example;„Neues Ufer“ – Ortsverein;12 €
@@ -276,6 +279,7 @@ LISTS: dict[str, Callable[[], bytes]] = {
     "utf16-big-endian.csv": lambda: b"\xfe\xff" + CZECH.encode("utf-16-be"),
     "utf16-no-mark.csv": lambda: dos(ENGLISH).encode("utf-16-le"),
     "utf16-no-mark-czech.csv": lambda: CZECH.encode("utf-16-be"),
+    "utf16-no-mark-cyrillic.csv": lambda: RUSSIAN.encode("utf-16-le"),
     "cp1251-long.csv": lambda: dos(RUSSIAN).encode("cp1251"),
     "cp1251-short.csv": lambda: dos(SHORT_RUSSIAN).encode("cp1251"),
     "cp1251-named.csv": lambda: dos(SHORT_RUSSIAN).encode("cp1251"),

@@ -1,9 +1,10 @@
 """Lists as people make them: each file of tests/data/contacts is read as the JSON beside it says.
 
-The expectations are written by hand, from what the owner of the list would expect: `shows` says why the file is
-there, `options` how it is read, `exit` how the command ends; then either `error`, what it has to say, or what it
-read: numbers, contacts (what is empty is left out) and every problem (`says`, `suggests` and `value` are parts of
-the words). `after` names a list that is read before, as with two `--contacts`. make_lists.py makes the binary ones.
+The expectations are written by hand, from what the owner of the list would expect: `shows` says why the
+file is there, `options` how it is read, `exit` how the command ends. Then either `error`, what it has to say,
+or what it read: numbers, contacts (what is empty is left out) and every problem, of which `says`, `suggests`
+and `value` are parts of the words. `after` names a list that is read before it, as with two `--contacts`.
+make_lists.py makes those that no text editor writes.
 """
 
 from __future__ import annotations
@@ -21,21 +22,31 @@ import pytest
 from conftest import COMMAND, ENVIRONMENT
 
 from outreach import clean, contacts
+from outreach.errors import ContactsError
+from outreach.model import CONTACT_COLUMNS, Contact
 
 HERE = Path(__file__).parent / "data" / "contacts"
 WANTED = {
     path.name.removesuffix(".json"): json.loads(path.read_text("utf-8"))
     for path in sorted(HERE.glob("*.json"))
-    if (HERE / path.name.removesuffix(".json")).exists() and path.name.count(".") > 1
+    if (HERE / path.name.removesuffix(".json")).exists()
 }
-READ = sorted(name for name, wanted in WANTED.items() if "read" in wanted)
+ALONE = [name for name, wanted in WANTED.items() if "after" not in wanted]
+TOGETHER = [name for name, wanted in WANTED.items() if "after" in wanted]
+READ = [name for name, wanted in WANTED.items() if wanted.get("contacts")]
 
 
 def check(name: str, *options: str) -> subprocess.CompletedProcess[str]:
     """Run `contacts check` on a list, in its folder."""
     command = [*COMMAND, "contacts", "check", name, "--json", *options]
     done = subprocess.run(
-        command, cwd=HERE, env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+        command,
+        cwd=HERE,
+        env=ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert "Traceback" not in done.stderr, done.stderr
     return done
@@ -95,11 +106,9 @@ def compare(document: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     assert document["rows"] == document["kept"] + document["joined"] + document["rejected"]
 
 
-@pytest.mark.parametrize("name", sorted(WANTED))
+@pytest.mark.parametrize("name", ALONE)
 def test_a_list_is_read_as_its_owner_expects(name: str) -> None:
     wanted = WANTED[name]
-    if "after" in wanted:
-        pytest.skip("is read together with another one, below")
     done = check(name, *wanted.get("options", []))
     assert done.returncode == wanted["exit"], done.stderr
     if "error" in wanted:
@@ -113,18 +122,15 @@ def test_a_list_is_read_as_its_owner_expects(name: str) -> None:
         compare(document, wanted)
 
 
-def test_two_lists_are_read_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", TOGETHER)
+def test_two_lists_are_read_as_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(HERE)
-    for name, wanted in WANTED.items():
-        if "after" in wanted:
-            people = read([wanted["after"], name], wanted)
-            compare(
-                {
-                    key: list(value) if isinstance(value, Iterable) and not isinstance(value, str) else value
-                    for key, value in contacts.as_json(people)
-                },
-                wanted,
-            )
+    people = read([WANTED[name]["after"], name], WANTED[name])
+    document = {
+        key: value if isinstance(value, str | int) else list(value)
+        for key, value in dict[str, Any](contacts.as_json(people)).items()
+    }
+    compare(document, WANTED[name])
 
 
 @pytest.mark.parametrize("suffix", clean.SUFFIXES)
@@ -133,11 +139,12 @@ def test_a_cleaned_list_has_the_same_people_and_cleaning_it_changes_nothing(
     name: str, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(HERE)
-    people = read([name], WANTED[name])
+    try:
+        people = read([name], WANTED[name])
+    except ContactsError:
+        pytest.skip("cannot be read, as another test says")
     first, second = tmp_path / f"first{suffix}", tmp_path / f"second{suffix}"
     clean.write(people, first)
-    if not len(people.contacts):
-        return
     again = contacts.read([first])
     assert [known(one) for one in again.contacts] == [known(one) for one in people.contacts]
     assert [one for one in again.problems if one.severity != "warning"] == []
@@ -145,12 +152,12 @@ def test_a_cleaned_list_has_the_same_people_and_cleaning_it_changes_nothing(
     assert second.read_bytes() == first.read_bytes()
 
 
-def known(one: contacts.Contact) -> dict[str, Any]:
+def known(one: Contact) -> dict[str, Any]:
     """Return what is known about a contact, wherever it stood."""
-    names = ("email", "alternates", "name", "audience", "organisation", "country", "language", "gender", "title")
     fields = {name: value for name, value in one.fields.items() if value}
     people = [known(person) for person in one.people]
-    return {name: getattr(one, name) for name in names} | {"fields": fields, "people": people}
+    plain = {name: getattr(one, name) for name in (*CONTACT_COLUMNS, "alternates")}
+    return plain | {"fields": fields, "people": people}
 
 
 def test_every_list_has_its_expectation() -> None:
@@ -160,9 +167,8 @@ def test_every_list_has_its_expectation() -> None:
     assert len(WANTED) >= 36
 
 
-def test_lists_are_small_and_name_nobody() -> None:
-    for name in WANTED:
-        assert (HERE / name).stat().st_size < 20_000, name
+def test_lists_are_small() -> None:
+    assert {path.name for path in HERE.iterdir() if path.stat().st_size > 20_000} == set()
 
 
 @pytest.mark.parametrize("name", make_lists.LISTS)

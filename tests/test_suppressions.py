@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import sink
+import xlsxwriter
 from conftest import Project
 
 from outreach import suppressions
@@ -308,9 +309,7 @@ def test_add_says_what_holds_and_list_shows_it(project: Project) -> None:
 @pytest.mark.parametrize(
     ("cell", "refused"),
     [
-        ("Ann@Party.example.org", "ann@party.example.org"),
-        ("ann@grüne.example.org", "ANN@xn--grne-1ra.example.org"),
-        ("ann@xn--grne-1ra.example.org", "@grüne.example.org"),
+        ("Ann@grüne.example.org", "ANN@xn--grne-1ra.example.org"),
         ("ann@party.example.org; lee@home.example.org", "LEE@home.example.org"),
     ],
 )
@@ -452,25 +451,21 @@ def test_no_way_leads_to_who_refused(
     assert set(server.recipients) <= {BOB, "x@d.example.org"}
 
 
-@pytest.mark.parametrize(
-    ("cell", "refused", "to"),
-    [
-        ("x@d.example.org", "me@d.example.org", "ME@d.example.org"),
-        ("x@d.example.org", "me@grüne.example.org", "me@xn--grne-1ra.example.org"),
-        ("x@d.example.org", "@xn--grne-1ra.example.org", "me@grüne.example.org"),
-        ("ann@d.example.org; lee@home.example.org", "lee@home.example.org", "lee@home.example.org"),
-        ("ann@d.example.org; lee@home.example.org", "lee@home.example.org", "Ann@d.example.org"),
-        ("ann@d.example.org; lee@home.example.org", "ann@d.example.org", "lee@home.example.org"),
-    ],
-)
-def test_a_test_mail_does_not_reach_who_refused(
-    ready: tuple[Project, sink.Sink], cell: str, refused: str, to: str
-) -> None:
+def test_a_test_mail_does_not_reach_who_refused(ready: tuple[Project, sink.Sink]) -> None:
     project, server = ready
-    people(project, BOB, cell)
-    project.run("suppress", "add", refused)
-    done = project.run("send", "--test-to", to, "--rate", "unlimited", code=2)
-    assert "is suppressed" in done.stderr
+    people(project, BOB, "ann@d.example.org; lee@home.example.org", "eve@d.example.org; eve@home.example.org")
+    refused = ("me@d.example.org", "me@grüne.example.org", "@xn--rte-sna.example.org")
+    project.run("suppress", "add", *refused, "lee@home.example.org", "eve@d.example.org")
+    for to in (
+        "ME@d.example.org",
+        "me@xn--grne-1ra.example.org",
+        "anybody@RÖTE.example.org",
+        "lee@home.example.org",
+        "Ann@d.example.org",  # she refused with her other address
+        "eve@home.example.org",
+    ):
+        done = project.run("send", "--test-to", to, "--rate", "unlimited", code=2)
+        assert "is suppressed" in done.stderr
     assert server.record == []
     project.run("send", "--test-to", "tester@d.example.org", "--rate", "unlimited")
     assert server.recipients == ["tester@d.example.org"]
@@ -631,11 +626,11 @@ def test_the_command_imports_what_is_usable_and_ends_with_1_for_the_rest(project
 
 
 def test_a_spreadsheet_of_refusals_is_a_list_like_any_other(tmp_path: Path) -> None:
-    openpyxl = pytest.importorskip("openpyxl")
-    book = openpyxl.Workbook()
-    for row in (["Name", "E-Mail"], ["Ann", "ann@d.example"], ["", "@party.example"], ["Bob", "nobody"]):
-        book.active.append(row)
-    book.save(tmp_path / "stop.xlsx")
+    with xlsxwriter.Workbook(tmp_path / "stop.xlsx") as book:
+        sheet = book.add_worksheet()
+        cells = [["Name", "E-Mail"], ["Ann", "ann@d.example"], ["", "@party.example"], ["Bob", "nobody"]]
+        for number, row in enumerate(cells):
+            sheet.write_row(number, 0, row)
     made = suppressions.read(tmp_path / "stop.xlsx", "", NOW)
     assert sorted(made.found) == ["@party.example", "ann@d.example"]
     assert [one.line for one in made.problems] == [4]
