@@ -24,6 +24,7 @@ _ENOUGH = 40  # letters beyond ASCII, to be certain
 _ODD = 0.1  # the share of words that may make no sense, names being what they are
 _MANY = 300  # of them, to be certain of the script
 _SAMPLE = 40_000  # bytes of lines beyond ASCII that are looked at
+_COUNTED = 4_000_000  # bytes in which such lines are counted
 # Encodings that are taken for one another, each with its usual name.
 _FAMILIES = (
     ("cp1251", "koi8-r", "koi8-u", "cp866", "iso8859-5", "mac-cyrillic"),
@@ -112,7 +113,7 @@ def guess(raw: IO[bytes]) -> Guess:
         except UnicodeDecodeError:
             broken += 1
             if len(data) < _SAMPLE:
-                data += line + b"\n"
+                data += line[:_SAMPLE] + b"\n"
     if whole > broken:
         rest = f", and neither are {broken - 1} more lines" if broken > 1 else ""
         raise TableError(f"is not UTF-8{rest}, but the rest is", "mend that in a text editor", first)
@@ -140,8 +141,11 @@ def guess(raw: IO[bytes]) -> Guess:
 
 
 def _high_lines(raw: IO[bytes]) -> Iterator[bytes]:
-    for lines in raw:
-        yield from (line for line in lines.splitlines() if not line.isascii())
+    counted = 0
+    while counted < _COUNTED and (lines := raw.read(1 << 16) + raw.readline()):
+        if not lines.isascii():
+            counted += len(lines)
+            yield from (line for line in lines.splitlines() if not line.isascii())
 
 
 def _readings(data: bytes) -> dict[str, str]:

@@ -163,16 +163,15 @@ def _read(cells: Sequence[str], row: int, maps: Mapping[str, str]) -> Header:
         fields = ["" if one == name else one for one in fields]
         fields[index] = name
     header = Header(row, [], shown)
+    named = [name_of(cell) for cell in shown]
     for n, cell in enumerate(shown):
-        own = name_of(cell) or f"column_{n + 1}"
+        own = named[n] or f"column_{n + 1}"
         name = fields[n]
         if name in _PART_NAMES and own in _PART_NAMES and name not in maps:
             name = own if own not in header.names else ""  # `first_name` stays what it is called
         elif name and name not in maps and name not in ("alternates", "opt_out"):
             # Of two columns for one field, the one that is called like it is meant.
-            best = next(
-                (i for i, one in enumerate(shown) if name_of(one) == name and fields[i] == name), None
-            )
+            best = next((i for i, one in enumerate(named) if one == name and fields[i] == name), None)
             if (best if best is not None else fields.index(name)) != n:
                 header.seconds.setdefault(name, n)
                 name = "alternates" if name == "email" else ""
@@ -196,9 +195,11 @@ def _read(cells: Sequence[str], row: int, maps: Mapping[str, str]) -> Header:
 
 def _free(name: str, taken: Sequence[str]) -> str:
     """Return a name, or the same with a number, that no column has."""
-    return next(
-        free for free in (name, *(f"{name}_{n}" for n in range(2, len(taken) + 3))) if free not in taken
-    )
+    free, number, others = name, 1, set(taken)
+    while free in others:
+        number += 1
+        free = f"{name}_{number}"
+    return free
 
 
 def _column(where: str, shown: Sequence[str]) -> int:

@@ -699,7 +699,7 @@ class _Merge:
                 continue
             ours = getattr(first, name) if name in _COMPARED else first.fields.get(name, "")
             theirs = getattr(contact, name) if name in _COMPARED else contact.fields[name]
-            if name == "name" and sorted(_tokens(ours)) == sorted(_tokens(theirs)):
+            if name == "name" and _fits(_tokens(ours), _tokens(theirs)):
                 continue
             if ours and theirs and columns.fold(ours) != columns.fold(theirs):
                 row.say("warning", name, theirs, f"{_where(first, contact)} says {ours!r}; that is used")
@@ -755,20 +755,24 @@ def _same_person(one: Contact, other: Contact) -> bool:
         return True if one.email == other.email else bool(one.organisation) and columns.fold(
             one.organisation
         ) == columns.fold(other.organisation)  # fmt: skip
-    first, second = sorted((_tokens(one.name), _tokens(other.name)), key=len)
-    if not first:
+    ours, theirs = _tokens(one.name), _tokens(other.name)
+    if not ours or not theirs:
         return one.name == other.name
+    return _fits(ours, theirs) or _slip(set(ours) - set(theirs), set(theirs) - set(ours))
+
+
+def _fits(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    """Tell whether every word of the shorter name is in the longer one; an initial stands for a name."""
+    first, second = sorted((one, other), key=len)
     left = list(second)
-    for word in first:  # every word of the shorter name is in the longer one; an initial stands for a name
-        match = next((w for w in left if w == word), None) or next(
-            (w for w in left if (len(word) == 1 or len(w) == 1) and w[0] == word[0]), None
-        )
+    for word in first:
+        same = (w for w in left if w == word)
+        initials = (w for w in left if 1 in (len(word), len(w)) and w[0] == word[0])
+        match = next(same, None) or next(initials, None)
         if match is None:
-            break
+            return False
         left.remove(match)
-    else:
-        return True
-    return _slip(set(first) - set(second), set(second) - set(first))
+    return True
 
 
 def _slip(ours: set[str], theirs: set[str]) -> bool:

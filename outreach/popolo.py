@@ -2,15 +2,20 @@
 
 Popolo (https://www.popoloproject.com/specs/) is how parliaments and their observers publish who sits where:
 persons, organizations and memberships that tie them. A person's party is their organisation here.
-Pure. Raises ValueError (json.JSONDecodeError) for no JSON, RecursionError for what is nested too deep.
+A document is read as a whole, and may unfold to a hundred times its size: so `read` does it in a child
+process with limits (sheets.py), and raises TableError. Known limit: only people and organizations are read.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import IO, Any
+
+from outreach import charsets, sheets
+from outreach.sheets import TableError
 
 _BLANK = re.compile(r"[ \t\n\r]*")
 _decode = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode  # a telephone number is no number
@@ -18,8 +23,62 @@ _decode = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode  # a telep
 _NAMES = {"honorific_prefix": "title", "given_name": "given_name", "family_name": "family_name"}
 
 
+_MOST_VALUES = 20_000_000  # rows times fields
+
+
+def read(raw: IO[bytes], charset: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the names of all fields as a header, then (line, cells) for each object of a JSON document."""
+    for said in sheets.child(raw, ["outreach.popolo", charset], "write it as JSON lines, one object a line"):
+        yield said["line"], said["cells"]
+
+
+def _document(raw: IO[bytes]) -> Iterator[dict[str, Any]]:
+    """Yield the same, in the child."""
+    charset = sys.argv[1]
+    try:
+        found = list(objects(raw.read().decode(charset).lstrip("\ufeff")))
+        yield from ({"line": line, "cells": cells} for line, cells in rows(lambda: iter(found)))
+    except UnicodeDecodeError:
+        raise charsets.undecodable(raw, charset) from None
+    except TableError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise refused(error) from None
+
+
+def refused(error: ValueError | RecursionError) -> TableError:
+    """Return what to say about a text that is no list in JSON."""
+    if isinstance(error, json.JSONDecodeError):
+        return TableError(f"is no JSON: {error.msg}", "check it, or save it as CSV", error.lineno)
+    words = str(error)[:200] if isinstance(error, ValueError) else "it is nested too deep"
+    return TableError(f"is no list of contacts: {words}", "a list of objects is wanted")
+
+
+def rows(objects: Callable[[], Iterator[tuple[int, dict[str, Any]]]]) -> Iterator[tuple[int, list[str]]]:
+    """Yield the names of all fields as a header, then (line, cells) for each object."""
+    names: dict[str, None] = {}
+    for count, (line, one) in enumerate(objects(), 1):
+        names |= dict.fromkeys(flat(one))
+        if len(names) > sheets.MAX_CELLS or count * len(names) > _MOST_VALUES:
+            raise TableError(
+                f"has too many different fields ({len(names):,}) for {count:,} objects",
+                "leave out those that no letter needs",
+                line,
+            )
+    yield 1, list(names)
+    for line, one in objects():
+        row = flat(one)
+        if any(cell.strip() for cell in row.values()):
+            cells = [row.get(name, "") for name in names]
+            sheets.refuse_row(line, cells)
+            yield line, cells
+
+
 def objects(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line, object) of a JSON document: a list, Popolo, or an object that holds one list."""
+    """Yield (line, object) of a JSON document: a list, Popolo, or an object that holds one list.
+
+    Raises ValueError (json.JSONDecodeError) for no JSON, RecursionError for what is nested too deep.
+    """
     at = _skip(text, 0)
     if text.startswith("[", at):
         found, end = _elements(text, at)
@@ -207,3 +266,7 @@ def _mails(one: Mapping[str, Any]) -> list[str]:
         if isinstance(detail, dict) and str(detail.get("type", "")).lower() in ("email", "e-mail", "mail"):
             found.append(detail.get("value"))
     return list(dict.fromkeys(mail for mail in found if isinstance(mail, str) and mail.strip()))
+
+
+if __name__ == "__main__":
+    sheets.told(_document)

@@ -3,7 +3,8 @@
 Takes a path, answers with tables whose rows are read as they are asked for. What a file is, its bytes say,
 not its name. An encoding is known (byte-order mark, UTF-8), certain enough to be used and shown, or asked for
 with samples of the possible readings. Raises TableError (sheets.py), also in the middle of a table. Refuses
-the absurd early: endless lines, a million rows. Known limits: JSON documents (not lines) are read as a whole.
+the absurd early: endless lines and rows, a million rows. Known limit: JSON documents (not lines) are read as
+a whole, in a child process.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import csv
 import io
 import itertools
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -92,8 +94,7 @@ def read(path: Path, encoding: str | None, score: Score) -> Iterator[Table]:
         shown = charset.removesuffix("-sig")
         head = _head(raw, charset)
         if _JSON.match(head):
-            size = path.stat().st_size
-            records = _json(lambda: _text(raw, charset), size)
+            records = _json(raw, charset)
             delimiter, form = "", "json"
         else:
             delimiter, blank_after = _dialect(head, score)
@@ -163,7 +164,7 @@ def _check(raw: IO[bytes], start: bytes, given: str | None) -> str | None:
     if known is None and name != "utf-8-sig":
         line = charsets.first_wrong(raw, name)
         raise TableError(
-            f"is not {name.upper()}, as it says at its beginning", "save it as CSV (UTF-8)", line
+            f"is not {name.upper()}, as it says at its beginning", f"{_AS_CSV}, or name its --encoding", line
         )
     return known
 
@@ -210,9 +211,7 @@ def _decoded(records: Iterator[Record], raw: IO[bytes], charset: str) -> Iterato
     try:
         yield from records
     except UnicodeError:
-        line = charsets.first_wrong(raw, charset)
-        name = charset.removesuffix("-sig").upper()
-        raise TableError(f"is not {name}", "is that the right --encoding?", line) from None
+        raise charsets.undecodable(raw, charset) from None
 
 
 # CSV -----------------------------------------------------------------------------------------------
@@ -241,7 +240,7 @@ def _dialect(head: str, score: Score) -> tuple[str, bool]:
             return True, known, sum(width == usual for width in widths[-at:]), usual
         usual = max(set(widths), key=widths.count, default=0)
         even = sum(width == usual for width in widths) if usual > 1 else 0
-        return False, known, even, usual
+        return False, known, even, usual if even else 0
 
     found = _SEP.match(lines[0] if lines else "")
     delimiter = found[1] if found else max(DELIMITERS, key=judge)
@@ -254,12 +253,24 @@ def _csv(text: io.TextIOWrapper, delimiter: str, blank_after: bool) -> Iterator[
 
     Strict: a quote that never closes would swallow every row behind it in silence.
     """
-    reader = csv.reader(text, delimiter=delimiter, strict=True, skipinitialspace=blank_after)
-    line = 1
+    line, size = 1, 0  # where the row at hand starts, and how many characters of it were read
+
+    def lines() -> Iterator[str]:
+        nonlocal size
+        for one in text:
+            size += len(one)
+            if size > sheets.MAX_ROW:
+                raise csv.Error(f"a row of over {sheets.MAX_ROW:,} characters")
+            yield one
+
+    reader = csv.reader(lines(), delimiter=delimiter, strict=True, skipinitialspace=blank_after)
     try:
         for number, cells in enumerate(reader):
+            size = 0
             if number > MAX_ROWS:
                 raise TableError(f"has over {MAX_ROWS:,} rows", "split it")
+            if len(cells) > sheets.MAX_CELLS:
+                sheets.refuse_row(line, cells)
             if number == 0 and cells:
                 cells[0] = cells[0].removeprefix("\ufeff")
             is_text = any(cell and not cell.isspace() for cell in cells)
@@ -267,8 +278,10 @@ def _csv(text: io.TextIOWrapper, delimiter: str, blank_after: bool) -> Iterator[
                 yield line, cells
             line = reader.line_num + 1
     except csv.Error as error:
+        words = str(error).replace("field larger than field limit", "a cell of more characters than")
+        words = words.replace("(131072)", f"{sheets.MAX_CELL:,}")
         raise TableError(
-            f"is no readable CSV: {error}",
+            f"is no readable CSV: {words}",
             'check the double quotes of this row: one is not closed, or stands inside a value (write "")',
             line,
         ) from None
@@ -277,43 +290,29 @@ def _csv(text: io.TextIOWrapper, delimiter: str, blank_after: bool) -> Iterator[
 # JSON ----------------------------------------------------------------------------------------------
 
 
-def _json(open_text: Callable[[], io.TextIOWrapper], size: int) -> Iterator[Record]:
+def _json(raw: IO[bytes], charset: str) -> Iterator[Record]:
     """Yield the names of all fields as a header, then a row for each object."""
     try:
-        if _is_lines(open_text()):
-            yield from _rows(lambda: _json_lines(open_text()))
-        elif size > _MAX_JSON:
+        if _is_lines(_text(raw, charset)):
+            yield from popolo.rows(lambda: _json_lines(_text(raw, charset)))
+        elif os.fstat(raw.fileno()).st_size > _MAX_JSON:
             raise TableError(
                 f"is too large for one JSON document (over {_MAX_JSON // 1_000_000} MB)",
                 "write it as JSON lines, one object a line",
             )
         else:
-            found = list(popolo.objects(open_text().read().lstrip("\ufeff")))
-            yield from _rows(lambda: iter(found))
+            yield from popolo.read(raw, charset)
     except (TableError, UnicodeError):
         raise
-    except json.JSONDecodeError as error:
-        raise TableError(f"is no JSON: {error.msg}", "check it, or save it as CSV", error.lineno) from None
     except (ValueError, RecursionError) as error:
-        words = str(error)[:200] if isinstance(error, ValueError) else "it is nested too deep"
-        raise TableError(f"is no list of contacts: {words}", "a list of objects is wanted") from None
-
-
-def _rows(objects: Callable[[], Iterator[tuple[int, dict[str, Any]]]]) -> Iterator[Record]:
-    names = dict.fromkeys(name for _, one in objects() for name in popolo.flat(one))
-    yield 1, list(names)
-    for number, (line, one) in enumerate(objects()):
-        if number >= MAX_ROWS:
-            raise TableError(f"has over {MAX_ROWS:,} rows", "split it")
-        row = popolo.flat(one)
-        if any(cell.strip() for cell in row.values()):
-            yield line, [row.get(name, "") for name in names]
+        raise popolo.refused(error) from None
 
 
 def _is_lines(text: io.TextIOWrapper) -> bool:
     """Tell whether the first line is a JSON object of its own, and another one follows or nothing."""
-    line = next((line for line in text if line.strip("\ufeff \t\r\n")), "").lstrip("\ufeff").rstrip()
-    if not line.startswith("{") or not line.endswith("}"):
+    lines = iter(lambda: text.readline(_MAX_LINE + 1), "")
+    line = next((line for line in lines if line.strip("\ufeff \t\r\n")), "").lstrip("\ufeff").rstrip()
+    if len(line) > _MAX_LINE or not line.startswith("{") or not line.endswith("}"):
         return False
     try:
         return "persons" not in json.loads(line)
@@ -322,7 +321,11 @@ def _is_lines(text: io.TextIOWrapper) -> bool:
 
 
 def _json_lines(text: io.TextIOWrapper) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(text, 1):
+    for number, line in enumerate(iter(lambda: text.readline(_MAX_LINE + 1), ""), 1):
+        if len(line) > _MAX_LINE:
+            raise TableError("has a line of over 1 MB", "one object a line is one contact", number)
+        if number > MAX_ROWS:
+            raise TableError(f"has over {MAX_ROWS:,} rows", "split it")
         if not line.strip("\ufeff \t\r\n"):
             continue
         try:
