@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: rehearse test torture check bench clean
+.PHONY: rehearse test torture fuzz check bench clean
 
 rehearse: $(STAMP)  ## a whole mailing of the example list into an inbox on this machine
 	$(BIN)/outreach rehearse
@@ -14,6 +14,9 @@ test: $(STAMP)  ## every test; servers that are not installed are skipped, unles
 
 torture: $(STAMP)  ## the sending, killed, starved, interrupted and cut off from power, for most of an hour
 	$(BIN)/python tests/torture.py $(ARGS)
+
+fuzz: $(STAMP)  ## the reading of lists, with mutated files, for five minutes
+	PYTHONPATH=tests $(BIN)/python tests/fuzz.py $(ARGS)
 
 check: $(STAMP)  ## style, types, layers, documentation
 	$(BIN)/ruff check .
@@ -25,7 +28,7 @@ bench: $(STAMP)  ## measured claims, side by side with peers
 	$(BIN)/python benchmarks/run.py
 
 clean:
-	rm -rf $(VENV) rehearsal dist build
+	rm -rf $(VENV) rehearsal fuzz-failures dist build
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -27,6 +27,7 @@ _NOT_PLAIN = ("test", "invalid", "local", "localhost", "onion", "arpa", "alt", "
 # Names that never reach anybody (RFC 2606, RFC 6761).
 _RESERVED = ("example", "test", "invalid", "localhost")
 _RESERVED_DOMAINS = ("example.com", "example.net", "example.org")
+_TOO_LONG = 1_000  # characters; 254 bytes are allowed
 
 
 class AddressError(ValueError):
@@ -40,6 +41,8 @@ def parse(text: str) -> str:
     from email_validator import EmailNotValidError, validate_email  # a fifth of a second, mostly for nothing
 
     text = unicodedata.normalize("NFC", text.strip())
+    if len(text) > _TOO_LONG:  # the library looks at every character first, many times
+        raise AddressError("The email address is too long")
     try:
         result = validate_email(text, check_deliverability=False, allow_smtputf8=True, strict=True)
     except EmailNotValidError as error:
@@ -113,6 +116,8 @@ _AROUND = re.compile(
 # `ann,lee@…` is one address with a slip, or a word beside another person's address: nobody knows.
 _UNCUT = re.compile(r"((?:^|[\s;,|])[\w.+'{-]+)([,/])(?=[\w.+'}-]+@)")
 _KEPT = {",": "\0", "/": "\1"}  # meanwhile
+# What an address looks like at least; to say so is much faster than to parse.
+_CHANCE = re.compile(r"\s*[^\s\"(),:;<>\[\]\\@]+@[^\s\"(),:;<>\[\]\\@]+\.[^\s\"(),:;<>\[\]\\@]+\s*\Z")
 _AND = re.compile(r"\s+(?:and|or|und|oder|et|ou|y|e|o|i|и|или|&)\s+", re.IGNORECASE)
 _SIGNS = "'*|{}/"  # no address begins with these, though it might
 _EDGES = " \t\r\n,;:.<>()[]{}|/\\\"'\u00ab\u00bb\u201c\u201d\u201e*\u2022-\u2013\u2014"
@@ -260,9 +265,14 @@ def _one(part: str, said: list[str]) -> list[str]:
         ("spaces were taken out", lambda one: _closed(one.strip(_EDGES))),
         ("a typographic apostrophe was made plain", lambda one: one.translate(_APOSTROPHES).strip(_EDGES)),
     )  # fmt: skip
+    before = ""
     for words, step in steps[text[:1] in _SIGNS :]:
+        tried = step(text)
+        if tried == before or not _CHANCE.match(tried):
+            continue
+        before = tried
         try:
-            found = parse(step(text))
+            found = parse(tried)
         except AddressError:
             continue
         if words:
@@ -314,6 +324,8 @@ def _endings() -> frozenset[str]:
 
 def _suggestion(text: str) -> str:
     """Return what may have been meant, where that is for a person to decide."""
+    if len(text) > _TOO_LONG:
+        return ""
     bare = _BLANKS.sub("", text.strip(_EDGES)).translate(_APOSTROPHES)
     tries: Sequence[str] = (
         re.sub(r"(@\S+)\s.*", r"\1", text.strip(_EDGES)),

@@ -64,7 +64,9 @@ def write_rejects(people: ContactList, target: Path) -> None:
     def row(one: Refused) -> list[str]:
         keys = (key for key, _ in _numbered(one.header, len(one.cells)))
         cells = dict(zip(keys, one.cells, strict=False))
-        return [*(cells.get(key, "") for key in heads), str(one.line), one.cell, one.problem]
+        sheet = one.file.removesuffix("]").rpartition("[")[2] if one.file.endswith("]") else ""
+        where = f"{sheet}!{one.cell}" if sheet else one.cell  # as spreadsheets write it
+        return [*(cells.get(key, "") for key in heads), str(one.line), where, one.problem]
 
     _write(target, [*heads.values(), "line", "cell", "problem"], map(row, people.refused))
 

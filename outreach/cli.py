@@ -314,6 +314,13 @@ def _dump(document: object) -> None:
 
 def _dump_members(members: Iterable[tuple[str, object]]) -> None:
     """Print a JSON document member by member, and long lists item by item: they may not fit into memory."""
+    try:
+        _write_members(members)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader went away, as `head` does
+
+
+def _write_members(members: Iterable[tuple[str, object]]) -> None:
     out = sys.stdout
     encode = json.JSONEncoder(ensure_ascii=False).encode
     out.write("{")
@@ -328,6 +335,7 @@ def _dump_members(members: Iterable[tuple[str, object]]) -> None:
         else:
             out.write(encode(value))
     out.write("\n}\n")
+    out.flush()
 
 
 # Before sending ----------------------------------------------------------------------------------

@@ -254,7 +254,9 @@ def _look_at_names(header: Header, records: Sequence[Sequence[str]]) -> None:
     if "name" not in header.names or bool(part["given"]) == bool(part["family"]):
         return
     at, own = header.names.index("name"), header.names.index(part["given"] or part["family"])
-    if any(at < len(cells) and cells[at].strip() for cells in records) and not holds(at, own):
+    pairs = [(fold(cells[at]), fold(cells[own])) for cells in records if max(at, own) < len(cells)]
+    pairs = [(whole, piece) for whole, piece in pairs if whole and piece]
+    if pairs and 2 * sum(piece in whole for whole, piece in pairs) < len(pairs):
         other = "family_name" if part["given"] else "given_name"
         header.names[at] = other
         header.notes.append((header.shown[at], f"holds only part of the names: taken as {other}", ""))

@@ -45,6 +45,7 @@ _OF_INBOX = (
 _NOTHING = " \t\r\n,;|\xa0\x0b"  # a file of this only is empty
 _NAME_WORD = re.compile(r"[^\W_]+")
 _REVERSED = re.compile(r"[^\W\d]+, [^\W\d]+( [^\W\d]+)?")  # Lee, Ann
+_MANY = 12  # people of one inbox that a further one is compared with, and that are named
 _TWINS = 5  # rows of one name that a further one is compared with
 _DISARMED = ("'=", "'+", "'-", "'@")
 # Cells that are single words with single blanks between them: most are.
@@ -221,7 +222,7 @@ def read(
             raise UsageError(f"--set {name}={value}: there is no such {name}", "write it like DE, de, f")
     for path in paths:
         _read_file(path, encoding, dict(maps or {}), sets, merge)
-    merge.point_out_twins()
+    merge.finish()
     return merged
 
 
@@ -299,7 +300,8 @@ def _read_table(table: tables.Table, maps: Mapping[str, str], sets: Mapping[str,
     for line, found, hint in table.notes:
         merge.remark(table.name, line, found, hint)
     for line, cells in first[:at] if at > 0 else ():
-        merge.remark(table.name, line, "stands above the header and is not read", value=" ".join(cells))
+        words = " ".join(filter(None, map(str.strip, cells)))
+        merge.remark(table.name, line, "stands above the header and is not read", value=words)
     rows.say_header(first[at][0] if at >= 0 else first[0][0])
     for line, cells in first[at + 1 :]:
         rows.read(line, cells)
@@ -510,7 +512,7 @@ class _Rows:
         if usual and not _MOJIBAKE.search(cell):
             return cell
         text = unicodedata.normalize("NFC", _armed(cell)).replace("\r\n", "\n").replace("\r", "\n")
-        if column in CONTACT_COLUMNS:
+        if column in CONTACT_COLUMNS or column in _PARTS:
             text = " ".join(text.split())
         kept = "".join(
             char for char in text if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cs")
@@ -581,6 +583,7 @@ class _Merge:
         self.main: dict[int, int] = {}
         self.further: dict[int, int] = {}
         self.names = array("q")
+        self.inboxes: dict[int, dict[str, Contact]] = {}  # that several share: by contact, then by name
 
     def say(self, problem: RowProblem, found: set[str]) -> None:
         """Report a problem; `found` are the severities this row has had."""
@@ -626,7 +629,7 @@ class _Merge:
 
     def remember(self, person: Contact) -> None:
         """Remember a name, to find it on other rows."""
-        if name := _name_key(person.name):
+        if " " in (name := _name_key(person.name)):  # of a single word, many are namesakes
             self.names.append(hash(name))
 
     def owners(self, mail: str) -> Iterator[tuple[int, Contact]]:
@@ -639,22 +642,27 @@ class _Merge:
 
     def same_inbox(self, at: int, first: Contact, contact: Contact, row: _Rows) -> None:
         """Two rows with one address: the same person once more, or somebody who shares the inbox."""
-        persons = first.people or (first,)
-        again = next((one for one in persons if _same_person(one, contact)), None)
+        inbox = self.inboxes.get(at) or {_name_key(first.name): first}
+        name = _name_key(contact.name)
+        few = itertools.islice(inbox.values(), _MANY)
+        again = inbox.get(name) or next((one for one in few if _same_person(one, contact)), None)
         if again or not (first.name and contact.name):
             self.same_person(at, first, contact, row, again)
             return
         self.conflicts(first, contact, row, besides=("name", "gender", "title", "salutation"))
-        together = _together((*persons, contact), first)
-        self.people.contacts.replace(at, together)
+        inbox[name] = contact
+        self.inboxes[at] = inbox
         self.people.joined += 1
         self.remember(contact)
-        row.say(
-            "warning",
-            "email",
-            contact.email,
-            f"shares this inbox with {_where(first, contact)}; one letter greets {together.name}",
-        )
+        names = ", ".join(one.name for one in itertools.islice(inbox.values(), _MANY))
+        words = f"shares this inbox with {_where(first, contact)}; one letter greets {names}"
+        row.say("warning", "email", contact.email, f"{words}{', …' if len(inbox) > _MANY else ''}")
+
+    def finish(self) -> None:
+        """Put the people of each shared inbox into one contact, and point out who stands on two rows."""
+        for at, inbox in self.inboxes.items():
+            self.people.contacts.replace(at, _together(tuple(inbox.values()), self.people.contacts[at]))
+        self.point_out_twins()
 
     def same_person(
         self, at: int, first: Contact, contact: Contact, row: _Rows, one: Contact | None = None
@@ -664,7 +672,7 @@ class _Merge:
         `one` is the person among several who share an inbox.
         """
         self.conflicts(one or first, contact, row)
-        if not first.people:
+        if at not in self.inboxes:
             self.people.contacts.replace(at, self.filled(first, contact, row))
         where = _where(first, contact)
         same = address.key(first.email) == address.key(contact.email)
@@ -714,7 +722,7 @@ class _Merge:
         for contact in self.people.contacts:
             for person in contact.people or (contact,):
                 name = _name_key(person.name)
-                if name and hash(name) in twice:
+                if " " in name and hash(name) in twice:
                     self.point_out(person, seen.setdefault(name, []))
 
     def point_out(self, person: Contact, others: list[tuple[str, str, str, int]]) -> None:
@@ -744,9 +752,8 @@ def _tokens(name: str) -> tuple[str, ...]:
 
 
 def _name_key(name: str) -> str:
-    """Return what two spellings of a full name have in common; nothing for a single word."""
-    words = _NAME_WORD.findall(name.casefold())
-    return " ".join(sorted(words)) if len(words) > 1 else ""
+    """Return what two spellings of a name have in common."""
+    return " ".join(sorted(_NAME_WORD.findall(name.casefold())))
 
 
 def _same_person(one: Contact, other: Contact) -> bool:

@@ -221,30 +221,33 @@ def _dialect(head: str, score: Score) -> tuple[str, bool]:
     """Return what separates the cells, by which the first rows make sense, and whether a blank follows it."""
     lines = head.splitlines(keepends=True)[:200]
 
-    def rows(delimiter: str) -> list[list[str]]:
-        found = []
-        with contextlib.suppress(csv.Error):
+    def rows(delimiter: str) -> tuple[list[list[str]], bool]:
+        """Return the first rows, and whether the quotes fit; the last one may be cut off."""
+        found: list[list[str]] = []
+        try:
             for cells in itertools.islice(csv.reader(lines, delimiter=delimiter, strict=True), _LOOK):
                 if any(cell.strip() for cell in cells):
                     found.append(cells)
-        return found
+        except csv.Error as error:
+            return found, "expected after" not in str(error)
+        return found, True
 
-    def judge(delimiter: str) -> tuple[bool, int, int, int]:
-        first = rows(delimiter)
+    def judge(delimiter: str) -> tuple[bool, bool, int, int, int]:
+        first, fits = rows(delimiter)
         widths = [len(cells) for cells in first]
         # `E-Mail;Adresse` would be one header, were it not two.
         heads = [row if len(row) > 1 or not set(DELIMITERS) & set(row[0]) else [] for row in first[:10]]
         has_email, known, at = max(((*score(row), -n) for n, row in enumerate(heads)), default=(False, 0, 0))
         if has_email:  # of one column too: its cells may hold several addresses
             usual = widths[-at]
-            return True, known, sum(width == usual for width in widths[-at:]), usual
+            return True, fits, known, sum(width == usual for width in widths[-at:]), usual
         usual = max(set(widths), key=widths.count, default=0)
         even = sum(width == usual for width in widths) if usual > 1 else 0
-        return False, known, even, usual if even else 0
+        return False, fits, known, even, usual if even else 0
 
     found = _SEP.match(lines[0] if lines else "")
     delimiter = found[1] if found else max(DELIMITERS, key=judge)
-    first = next((cells for cells in rows(delimiter) if len(cells) > 1), [])
+    first = next((cells for cells in rows(delimiter)[0] if len(cells) > 1), [])
     return delimiter, bool(first) and all(cell.startswith(" ") for cell in first[1:])
 
 
