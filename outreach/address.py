@@ -117,7 +117,7 @@ _AROUND = re.compile(
 _UNCUT = re.compile(r"((?:^|[\s;,|])[\w.+'{-]+)([,/])(?=[\w.+'}-]+@)")
 _KEPT = {",": "\0", "/": "\1"}  # meanwhile
 # What an address looks like at least; to say so is much faster than to parse.
-_CHANCE = re.compile(r"\s*[^\s\"(),:;<>\[\]\\@]+@[^\s\"(),:;<>\[\]\\@]+\.[^\s\"(),:;<>\[\]\\@]+\s*\Z")
+_CHANCE = re.compile(r"\s*[^\s\"(),:;<>\[\]\\@]+@(?=[^@.]*\.)[^\s\"(),:;<>\[\]\\@]+\s*\Z")
 _AND = re.compile(r"\s+(?:and|or|und|oder|et|ou|y|e|o|i|и|или|&)\s+", re.IGNORECASE)
 _SIGNS = "'*|{}/"  # no address begins with these, though it might
 _EDGES = " \t\r\n,;:.<>()[]{}|/\\\"'\u00ab\u00bb\u201c\u201d\u201e*\u2022-\u2013\u2014"

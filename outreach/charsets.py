@@ -3,7 +3,8 @@
 Guessing damages names: on a short list, and among the encodings of western, central and Turkish Europe on
 any list, several readings make sense. So a guess counts only when its reading is plausible (one script, words
 with sensible capitals) and the encodings that are easily taken for it read the text alike or not plausibly.
-Raises TableError with the possible readings. charset-normalizer makes the first guess.
+Raises TableError with the possible readings. charset-normalizer makes the first guess. Known limit: kz1048
+(Kazakh, Tajik) is read as cp1251, which has other letters in a few places.
 """
 
 from __future__ import annotations

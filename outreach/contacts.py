@@ -522,7 +522,7 @@ class _Rows:
             self.say("repaired", column, "", "control characters were taken out")
         if "\ufffd" in kept:
             self.say("warning", column, kept, "holds a sign that stands for what was lost", "look it up")
-        elif _MOJIBAKE.search(kept) and (meant := _undone(kept)):
+        elif _MOJIBAKE.search(kept) and (meant := _undone(text.strip())):
             self.say("warning", column, kept, "looks as if it was read in the wrong encoding", f"{meant}?")
         return kept
 
@@ -605,27 +605,39 @@ class _Merge:
             if address.key(first.email) == address.key(contact.email):
                 self.same_inbox(at, first, contact, row)
                 return
-        for owner, first in self.owners(contact.email):
-            if _same_person(first, contact):
-                self.same_person(owner, first, contact, row)
+        claimed = [*self.owners(contact.email)]
+        for owner, other in (*claimed, *(one for mail in contact.alternates for one in self.owners(mail))):
+            if _same_person(other, contact):
+                self.same_person(owner, other, contact, row)
                 return
-            kept = tuple(one for one in first.alternates if address.key(one) != address.key(contact.email))
-            self.people.contacts.replace(owner, replace(first, alternates=kept))
-            words = f"stands as a further address at {_where(first, contact)} too; only this row has it now"
+        for owner, other in claimed:
+            kept = tuple(one for one in other.alternates if address.key(one) != address.key(contact.email))
+            self.put(owner, replace(other, alternates=kept))
+            words = f"stands as a further address at {_where(other, contact)} too; only this row has it now"
             row.say("warning", "email", contact.email, words)
-        for mail in contact.alternates:
-            for owner, other in self.owners(mail):
-                if _same_person(other, contact):
-                    self.same_person(owner, other, contact, row)
-                    return
-                contact = replace(contact, alternates=tuple(one for one in contact.alternates if one != mail))
-                row.say("warning", "email", mail, f"belongs to {_where(other, contact)}; left out here")
         at = len(self.people.contacts)
         self.main[key] = at
-        for mail in contact.alternates:
-            self.further[hash(address.key(mail))] = at
+        contact = self.claim(at, contact, row)
         self.people.contacts.append(contact)
         self.remember(contact)
+
+    def claim(self, at: int, contact: Contact, row: _Rows) -> Contact:
+        """Return a contact without the further addresses that belong to others; the rest are theirs now."""
+        for mail in contact.alternates:
+            for _, other in self.owners(mail):
+                contact = replace(contact, alternates=tuple(one for one in contact.alternates if one != mail))
+                row.say("warning", "email", mail, f"belongs to {_where(other, contact)}; left out here")
+        for mail in contact.alternates:
+            self.further[hash(address.key(mail))] = at
+        return contact
+
+    def put(self, at: int, person: Contact) -> None:
+        """Put a changed person in their place: a contact, or one of those who share its inbox."""
+        inbox, name = self.inboxes.get(at, {}), _name_key(person.name)
+        if inbox:
+            inbox[name] = person
+        if not inbox or name == next(iter(inbox)):
+            self.people.contacts.replace(at, person)
 
     def remember(self, person: Contact) -> None:
         """Remember a name, to find it on other rows."""
@@ -633,23 +645,30 @@ class _Merge:
             self.names.append(hash(name))
 
     def owners(self, mail: str) -> Iterator[tuple[int, Contact]]:
-        """Yield the contact that has an address, main or further, with its place; mostly there is none."""
+        """Yield who has an address, main or further, with the place of the contact; mostly nobody."""
         key = address.key(mail)
         for index in {self.main.get(hash(key)), self.further.get(hash(key))} - {None}:
-            first = self.people.contacts[index or 0]
-            if key in map(address.key, (first.email, *first.alternates)):
-                yield index or 0, first
+            at = index or 0
+            for person in (*self.inboxes.get(at, {}).values(),) or (self.people.contacts[at],):
+                if key in map(address.key, (person.email, *person.alternates)):
+                    yield at, person
+                    break
 
     def same_inbox(self, at: int, first: Contact, contact: Contact, row: _Rows) -> None:
         """Two rows with one address: the same person once more, or somebody who shares the inbox."""
         inbox = self.inboxes.get(at) or {_name_key(first.name): first}
         name = _name_key(contact.name)
-        few = itertools.islice(inbox.values(), _MANY)
+        few = [*itertools.islice(inbox.values(), _MANY)]
         again = inbox.get(name) or next((one for one in few if _same_person(one, contact)), None)
         if again or not (first.name and contact.name):
-            self.same_person(at, first, contact, row, again)
+            self.same_person(at, again or first, contact, row)
             return
         self.conflicts(first, contact, row, besides=("name", "gender", "title", "salutation"))
+        for common in _OF_INBOX:  # what the first row leaves open, another one has said
+            said = next((one for one in few if getattr(one, common)), first)
+            if said is not first:
+                self.conflict(common, getattr(said, common), getattr(contact, common), said, contact, row)
+        contact = self.claim(at, contact, row)
         inbox[name] = contact
         self.inboxes[at] = inbox
         self.people.joined += 1
@@ -664,16 +683,10 @@ class _Merge:
             self.people.contacts.replace(at, _together(tuple(inbox.values()), self.people.contacts[at]))
         self.point_out_twins()
 
-    def same_person(
-        self, at: int, first: Contact, contact: Contact, row: _Rows, one: Contact | None = None
-    ) -> None:
-        """The same person on two rows: one letter, with what only the later row knows.
-
-        `one` is the person among several who share an inbox.
-        """
-        self.conflicts(one or first, contact, row)
-        if at not in self.inboxes:
-            self.people.contacts.replace(at, self.filled(first, contact, row))
+    def same_person(self, at: int, first: Contact, contact: Contact, row: _Rows) -> None:
+        """The same person on two rows: one letter, with what only the later row knows."""
+        self.conflicts(first, contact, row)
+        self.put(at, self.filled(first, contact, row))
         where = _where(first, contact)
         same = address.key(first.email) == address.key(contact.email)
         words = f"same address as {where}" if same else f"the person of {where}, under another address"
@@ -709,8 +722,14 @@ class _Merge:
             theirs = getattr(contact, name) if name in _COMPARED else contact.fields[name]
             if name == "name" and _fits(_tokens(ours), _tokens(theirs)):
                 continue
-            if ours and theirs and columns.fold(ours) != columns.fold(theirs):
-                row.say("warning", name, theirs, f"{_where(first, contact)} says {ours!r}; that is used")
+            self.conflict(name, ours, theirs, first, contact, row)
+
+    def conflict(
+        self, name: str, ours: str, theirs: str, first: Contact, contact: Contact, row: _Rows
+    ) -> None:
+        """Say where two rows contradict each other in one field."""
+        if ours and theirs and columns.fold(ours) != columns.fold(theirs):
+            row.say("warning", name, theirs, f"{_where(first, contact)} says {ours!r}; that is used")
 
     def point_out_twins(self) -> None:
         """Say who stands on two rows with two addresses: they would get two letters."""

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Project
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from outreach import contacts
 from outreach.contacts import ContactList
-from outreach.errors import ContactsError, Exit
+from outreach.errors import ContactsError, Exit, UsageError
 from outreach.model import CONTACT_COLUMNS, Contact
+from outreach.shelf import Shelf
 
 PROPERTY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # no wall clock in tests
 
@@ -340,6 +342,282 @@ def test_control_characters_are_taken_out_and_said(tmp_path: Path) -> None:
 def test_a_field_is_data_whatever_it_looks_like(tmp_path: Path) -> None:
     (one,) = read(tmp_path, 'email,name\na@x.example,"{{ 7*7 }} {% raw %} <b> ""q"" =1+1"\n').contacts
     assert one.name == '{{ 7*7 }} {% raw %} <b> "q" =1+1'
+
+
+# Repairs reach the contact ------------------------------------------------------------------------
+
+
+def test_the_name_around_an_address_is_used_where_the_row_has_none(tmp_path: Path) -> None:
+    people = read(
+        tmp_path,
+        "email;name;surname\n"
+        "Ann Lee <a@x.example>;;\n"
+        "Ann Lee <b@x.example>;Annie;\n"
+        "Ann Lee <c@x.example>;;Ray\n"
+        "please write to d@x.example;;\n",
+    )
+    assert [(one.email, one.name) for one in people.contacts] == [
+        ("a@x.example", "Ann Lee"),
+        ("b@x.example", "Annie"),
+        ("c@x.example", "Ray"),
+        ("d@x.example", ""),
+    ]
+    assert problems(people, "repaired") == [(line, "email") for line in (2, 3, 4, 5)]
+    assert people.count("repaired") == 4
+
+
+def test_where_the_address_is_unusable_one_of_another_column_is_used_and_told(tmp_path: Path) -> None:
+    people = read(
+        tmp_path, "email,E-Mail 2,E-Mail 3\nn/a,,b@x.example\na@x.example,nobody,c@x.example\n,x,\n"
+    )
+    assert [(one.email, one.alternates) for one in people.contacts] == [
+        ("b@x.example", ()),
+        ("a@x.example", ("c@x.example",)),
+    ]
+    assert problems(people, "repaired") == [(2, "email")]
+    assert "b@x.example of another column" in people.problems[0].problem
+    assert problems(people, "warning") == [(3, "E-Mail 2"), (4, "E-Mail 2")]
+    assert problems(people, "rejected") == [(4, "email")]
+
+
+def test_a_further_address_is_kept_once(tmp_path: Path) -> None:
+    people = read(tmp_path, "email,mail\na@x.example; b@x.example,A@X.example; B@x.example; c@x.example\n")
+    assert people.contacts[0].alternates == ("B@x.example", "c@x.example")
+
+
+def test_what_says_who_is_greeted_is_a_gender_and_no_title(tmp_path: Path) -> None:
+    people = read(
+        tmp_path,
+        "email,title,salutation,gender\n"
+        "a@x.example,Mrs,,\n"
+        "b@x.example,Dr,,f\n"
+        "c@x.example,,Herr,\n"
+        "d@x.example,Frau,,m\n"
+        "e@x.example,,Dear friend,\n",
+    )
+    assert [(one.title, one.fields["salutation"], one.gender) for one in people.contacts] == [
+        ("", "", "f"),
+        ("Dr", "", "f"),
+        ("", "", "m"),
+        ("", "", "m"),  # the column of that name is asked first
+        ("", "Dear friend", ""),
+    ]
+
+
+@pytest.mark.parametrize("cell", ["-", "–", "?", "n/a", "N/A", "NULL", "#N/A", "#REF!", "nan"])
+def test_what_stands_for_nothing_is_nothing_but_in_a_column_of_the_lists_own(
+    tmp_path: Path, cell: str
+) -> None:
+    columns = "name,country,organisation,given name,note"
+    people = read(tmp_path, f"email,{columns}\na@x.example,{','.join([cell] * 5)}\n")
+    (one,) = people.contacts
+    assert (one.name, one.country, one.organisation) == ("", "", "")
+    assert one.fields == {"given_name": "", "note": cell}
+    assert people.problems == []
+
+
+def test_the_header_once_more_is_no_row(tmp_path: Path) -> None:
+    people = read(tmp_path, "email,name\na@x.example,Ann\n email,name \nb@x.example,Bo\nemail,Bo\n")
+    assert lines(people) == [("a@x.example", 2), ("b@x.example", 4)]
+    assert problems(people, "warning") == [(3, "email")]
+    assert problems(people, "rejected") == [(5, "email")]
+    assert people.rows == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("MÃ¼ller", "Müller?"),
+        ("Ð\u0090Ð½Ð½Ð°", "Анна?"),
+        ("РњСЋР»Р»РµСЂ", "Мюллер?"),
+        ("Mñoz", None),
+        ("Ñandú", None),
+        ("Роман Сидоров", None),
+    ],
+)
+def test_a_name_that_was_read_in_a_wrong_encoding_once_is_pointed_out(
+    tmp_path: Path, name: str, meant: str | None
+) -> None:
+    people = read(tmp_path, f"email,name\na@x.example,{name}\n")
+    found = [one.suggestion for one in people.problems if "wrong encoding" in one.problem]
+    assert found == ([meant] if meant else [])
+
+
+def test_a_guessed_encoding_is_shown_with_a_sample(tmp_path: Path) -> None:
+    names = ["Анна Ковалёва", "Борис Жуков", "Вера Щербакова", "Глеб Ильин", "Егор Цветков"]
+    rows = "".join(f"a{n}@x.example,{name}\n" for n, name in enumerate(names))
+    people = read(tmp_path, f"email,name\n{rows}".encode("koi8-r"))
+    assert [one.name for one in people.contacts] == names
+    (remark,) = people.remarks
+    assert (people.encoding, remark.line) == ("koi8-r", 2)
+    assert "a guess: Анна, Ковалёва, Борис" in remark.problem
+    assert "--encoding" in remark.suggestion
+
+
+def test_a_short_list_in_another_encoding_is_asked_for_with_the_command(tmp_path: Path) -> None:
+    error = refused(tmp_path, "email,name\na@x.example,Jürgen\n".encode("cp1252"))
+    assert error.message.startswith(f"{tmp_path / 'list.csv'}:2: is not UTF-8")
+    assert "cp1252: Jürgen" in error.message
+    assert f"outreach contacts clean {tmp_path / 'list.csv'} --encoding " in error.hint
+
+
+# Countries and languages by name ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cell", "code"),
+    [
+        ("de", "DE"),
+        ("DEU", "DE"),
+        ("Deutschland", "DE"),
+        ("Германия", "DE"),
+        ("Almanya", "DE"),
+        ("ألمانيا", "DE"),
+        ("Γερμανία", "DE"),
+        ("Niemcy", "DE"),
+        ("德国", "DE"),
+        ("ドイツ", "DE"),
+        ("germany ", "DE"),
+        ("Cote d'Ivoire", "CI"),
+        ("Côte d’Ivoire", "CI"),
+        ("Россия", "RU"),
+        ("РФ", "RU"),
+        ("UK", "GB"),
+        ("U.S.A.", "US"),
+        ("Holland", "NL"),
+        ("Türkiye", "TR"),
+        ("Kosovo", "XK"),
+        ("Kurdistan", None),
+        ("Europe", None),
+        ("EU", None),
+        ("D", None),
+    ],
+)
+def test_a_country_is_known_by_code_and_by_its_name_in_many_languages(
+    tmp_path: Path, cell: str, code: str | None
+) -> None:
+    people = read(tmp_path, f'email,country\na@x.example,"{cell}"\n')
+    assert people.contacts[0].country == (code or "")
+    assert problems(people, "warning") == ([] if code else [(2, "country")])
+
+
+@pytest.mark.parametrize(
+    ("cell", "tag"),
+    [
+        ("ru", "ru"),
+        ("rus", "ru"),
+        ("RU", "ru"),
+        ("Russian", "ru"),
+        ("Русский", "ru"),
+        ("русский", "ru"),
+        ("Russisch", "ru"),
+        ("russe", "ru"),
+        ("Rusça", "ru"),
+        ("ロシア語", "ru"),
+        ("pt_BR", "pt-BR"),
+        ("Castellano", "es"),
+        ("English", "en"),
+        ("Französisch + Nederlands", "fr+nl"),
+        ("fr+fr", "fr"),
+        ("Elvish", None),
+        ("de+fr+nl", None),
+    ],
+)
+def test_a_language_is_known_by_code_and_by_its_name_in_many_languages(
+    tmp_path: Path, cell: str, tag: str | None
+) -> None:
+    people = read(tmp_path, f"email,language\na@x.example,{cell}\n")
+    assert people.contacts[0].language == (tag or "")
+    assert problems(people, "warning") == ([] if tag else [(2, "language")])
+
+
+# --map and --set ----------------------------------------------------------------------------------
+
+
+def options(folder: Path, data: str, maps: dict[str, str], sets: dict[str, str]) -> ContactList:
+    path = folder / "list.csv"
+    path.write_text(data, encoding="utf-8")
+    return contacts.read([path], None, maps, sets)
+
+
+def test_set_fills_only_what_a_row_leaves_empty(tmp_path: Path) -> None:
+    people = options(
+        tmp_path,
+        "email,country,gender,name\na@x.example,,,Ann\nb@x.example,FR,m,Bo\nc@x.example,Atlantis,?,\n",
+        {},
+        {
+            "country": "Deutschland",
+            "gender": "Frau",
+            "audience": "Human Rights",
+            "city": "Bonn",
+            "name": "Friend",
+        },
+    )
+    assert [(one.country, one.gender, one.name) for one in people.contacts] == [
+        ("DE", "f", "Ann"),
+        ("FR", "m", "Bo"),
+        ("DE", "f", "Friend"),
+    ]
+    assert {(one.audience, one.fields["city"]) for one in people.contacts} == {("human-rights", "Bonn")}
+    assert problems(people, "warning") == [(4, "country")], "a word that nobody knows is told all the same"
+    assert people.columns == ("email", "country", "gender", "name", "audience", "city")
+
+
+@pytest.mark.parametrize(
+    "sets", [{"country": "Atlantis"}, {"language": "Elvish"}, {"language": "de+fr+nl"}, {"gender": "robot"}]
+)
+def test_a_word_in_set_that_nobody_knows_is_refused(tmp_path: Path, sets: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match="there is no such") as caught:
+        options(tmp_path, "email\na@x.example\n", {}, sets)
+    assert caught.value.exit_code == Exit.USAGE
+    assert caught.value.hint
+
+
+def test_map_names_a_column_by_header_or_number(tmp_path: Path) -> None:
+    for where in ("Wer", "1"):
+        people = options(tmp_path, "Wer,Kontakt\nAnn,a@x.example\n", {"name": where, "email": "kontakt"}, {})
+        assert [(one.email, one.name) for one in people.contacts] == [("a@x.example", "Ann")]
+    with pytest.raises(UsageError) as caught:
+        options(tmp_path, "Wer,Kontakt\nAnn,a@x.example\n", {"name": "Wehr"}, {})
+    assert (caught.value.exit_code, caught.value.hint) == (Exit.USAGE, "did you mean Wer?")
+
+
+def test_the_command_checks_with_map_and_set_and_ends_by_what_it_found(project: Project) -> None:
+    project.write("list.csv", "Wer;Wo\nAnn;a@x.example\n")
+    found = project.json(
+        "contacts", "check", "list.csv", "--map", "name=1", "--set", "country=Schweiz", "--json"
+    )
+    assert [(one["name"], one["country"]) for one in found["contacts"]] == [("Ann", "CH")]
+    assert (found["rows"], found["kept"], found["joined"], found["rejected"]) == (1, 1, 0, 0)
+    project.write("list.csv", "email;name\nnobody;Ann\n")
+    assert project.json("contacts", "check", "list.csv", "--json", code=Exit.SOME_FAILED)["rejected"] == 1
+    project.run("contacts", "check", "list.csv", "--set", "country=Atlantis", code=Exit.USAGE)
+    project.run("contacts", "check", "list.csv", "--map", "name=nmae", code=Exit.USAGE)
+
+
+# The list ------------------------------------------------------------------------------------------
+
+
+def test_contacts_and_problems_are_sequences_that_come_out_equal(tmp_path: Path) -> None:
+    rows = "".join(f"a{n}@x.example,Person {n},{'DE' if n % 2 else 'Atlantis'}\n" for n in range(600))
+    people = read(tmp_path, f"email,name,country\n{rows}")
+    assert isinstance(people.contacts, Shelf)
+    assert isinstance(people.problems, Shelf)
+    assert (len(people.contacts), people.count("warning")) == (600, 300)
+    assert people.contacts[599].name == "Person 599"
+    assert people.contacts[300:302] == [people.contacts[300], people.contacts[301]]
+    assert people.contacts == read(tmp_path, f"email,name,country\n{rows}").contacts
+    assert people.problems[-1].line == 600
+
+
+def test_who_shares_an_inbox_is_in_the_document(tmp_path: Path) -> None:
+    people = read(tmp_path, "email,name,gender\ndesk@x.example,Ann Lee,f\ndesk@x.example,Bo Ray,m\n")
+    (one,) = document(people)["contacts"]
+    assert (one["name"], one["gender"]) == ("Ann Lee, Bo Ray", "group")
+    assert one["people"] == [
+        {"line": 2, "name": "Ann Lee", "gender": "f", "title": ""},
+        {"line": 3, "name": "Bo Ray", "gender": "m", "title": ""},
+    ]
 
 
 # Whole files that are wrong ----------------------------------------------------------------------

@@ -280,7 +280,7 @@ _JSON = st.recursive(
 )
 
 
-@PROPERTY
+@settings(PROPERTY, max_examples=30)  # each starts a process
 @given(st.lists(_JSON, min_size=1, max_size=3), st.booleans())
 def test_any_json_is_read_or_refused_never_a_traceback(values: list[object], as_lines: bool) -> None:
     text = "\n".join(map(json.dumps, values)) if as_lines else json.dumps(values)
