@@ -36,8 +36,9 @@ MEMORY = 300_000  # kilobytes that the command may have, and its child as well
 CODES = (0, 1, 2, 65)
 POISON = [
     *(bytes([one]) for one in b"\"',;|@<>{[\t\r\n\0"), b"\r\n", b"]}", b"@@", b"\xff", b"\xfe\xff",
-    b"\xef\xbb\xbf", b"\x80", b"\xc3", b"\xed\xa0\x80", b"\xf0\x9f\x98\x80", b"\\u0000", b"\\ud800", b"1e999", b"-" * 50,
-    b"[" * 2000, b'{"a":' * 500, b"=cmd|' /C calc'!A0", b"sep=;\n", b"email", b"mailto:", b"(at)", b" at ",
+    b"\xef\xbb\xbf", b"\x80", b"\xc3", b"\xed\xa0\x80", b"\xf0\x9f\x98\x80", b"\\u0000", b"\\ud800",
+    b"1e999", b"-" * 50, b"[" * 2000, b'{"a":' * 500, b"=cmd|' /C calc'!A0", b"sep=;\n", b"email",
+    b"mailto:", b"(at)", b" at ",
     "\u202e\u2066\u200b".encode(), "＠．；".encode(), "\u0301".encode() * 40, b"a@b.example ", b"x" * 3000,
     b" " * 3000, b"@" * 500, b"a@" * 300, b"<" * 300, b"&amp;&lt;", b"<!ENTITY a '&b;'>", b"A1:XFD1048576",
     b'table:number-columns-repeated="1048576"', b'r="XFD1048576"', b"PK\x03\x04", b"PK\x05\x06",
