@@ -21,7 +21,8 @@ from outreach import clean, columns, contacts, tables
 from outreach.errors import Exit, UsageError
 from outreach.model import Contact
 
-PROPERTY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # no wall clock in tests
+# No wall clock in tests; not more examples, since each reads files.
+PROPERTY = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 SUFFIXES = pytest.mark.parametrize("suffix", [".csv", ".xlsx"])
 
 PARTNER = """\
