@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import io
 import random
-import resource
 import shlex
 import subprocess
 import sys
@@ -32,7 +31,6 @@ from outreach.model import CONTACT_COLUMNS
 ROOT = Path(__file__).parent.parent
 LISTS = ROOT / "tests/data/contacts"
 FAILURES = ROOT / "fuzz-failures"
-MEMORY = 300_000  # kilobytes that the command may have, and its child as well
 CODES = (0, 1, 2, 65)
 POISON = [
     *(bytes([one]) for one in b"\"',;|@<>{[\t\r\n\0"), b"\r\n", b"]}", b"@@", b"\xff", b"\xfe\xff",
@@ -171,8 +169,6 @@ def by_command(path: Path, encoding: str | None, maps: dict[str, str], sets: dic
     done = subprocess.run(command(path, encoding, maps, sets), capture_output=True, timeout=120, check=False)
     assert done.returncode in CODES, done.stderr.decode("utf-8", "replace")
     assert b"Traceback" not in done.stderr
-    most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    assert most < MEMORY, f"a process had {most} kB"
     return f"exit {done.returncode}"
 
 
