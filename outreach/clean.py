@@ -10,13 +10,14 @@ from __future__ import annotations
 import csv
 import datetime
 import io
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from outreach import private
-from outreach.contacts import ContactList, Refused
 from outreach.errors import UsageError
+from outreach.lists import ContactList, Refused
 from outreach.model import CONTACT_COLUMNS, Contact, name_part
 
 SUFFIXES = (".csv", ".xlsx")
@@ -93,13 +94,15 @@ def _write(target: Path, names: Sequence[str], rows: Iterable[Sequence[str]]) ->
     private.write(target, form(names, rows))
 
 
-def _csv(names: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
+def _csv(names: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[bytes]:
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow(map(_disarmed, names))
-    for row in rows:
+    yield b"\xef\xbb\xbf"
+    for row in itertools.chain((names,), rows):  # one by one: the list may be long
         writer.writerow(map(_disarmed, row))
-    return b"\xef\xbb\xbf" + out.getvalue().encode("utf-8", "replace")
+        yield out.getvalue().encode("utf-8", "replace")
+        out.seek(0)
+        out.truncate()
 
 
 def _disarmed(cell: str) -> str:
@@ -109,7 +112,7 @@ def _disarmed(cell: str) -> str:
     return cell
 
 
-def _xlsx(names: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
+def _xlsx(names: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[bytes]:
     import xlsxwriter
 
     out = io.BytesIO()
@@ -129,4 +132,4 @@ def _xlsx(names: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
             if cell:
                 sheet.write_string(number, n, cell)
     book.close()
-    return out.getvalue()
+    yield out.getvalue()

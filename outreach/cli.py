@@ -27,9 +27,9 @@ from outreach.errors import Exit, LetterError, OutreachError, UsageError
 from outreach.times import lasts
 
 if TYPE_CHECKING:
-    from outreach.contacts import ContactList
     from outreach.ledger import Ledger, Mailing
     from outreach.letters import Letter
+    from outreach.lists import ContactList
     from outreach.plan import Plan
     from outreach.settings import Settings
 
@@ -435,11 +435,11 @@ def contacts_check(
 
     CSV in any encoding, Excel, OpenDocument, JSON. Exit code 1 when rows were rejected.
     """
-    from outreach import contacts as lists
-    from outreach import screens
+    from outreach import contacts as reading
+    from outreach import lists, screens
 
     path = file or app.settings().contacts
-    people = lists.read([path], encoding, _pairs("--map", maps), _pairs("--set", sets))
+    people = reading.read([path], encoding, _pairs("--map", maps), _pairs("--set", sets))
     if dns:
         _ask_domains(app, people)
     if as_json:
@@ -481,16 +481,16 @@ def contacts_clean(
     The list itself is not changed. Exit code 1 when rows were rejected.
     """
     from outreach import clean, screens
-    from outreach import contacts as lists
+    from outreach import contacts as reading
 
     clean.refuse_names(file, target, rejects)
-    people = lists.read([file], encoding, _pairs("--map", maps), _pairs("--set", sets))
+    people = reading.read([file], encoding, _pairs("--map", maps), _pairs("--set", sets), keep_refused=True)
     clean.write(people, target)
     if rejects is not None:
         clean.write_rejects(people, rejects)
     screens.contacts(app.console, people)
     app.console.say(f"wrote {target}: {len(people.contacts) + people.joined} rows")
-    count = len(people.refused)
+    count = people.count("rejected")
     if rejects is not None:
         app.console.say(f"wrote {rejects}: {count} rejected rows")
     elif count:

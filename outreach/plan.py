@@ -17,10 +17,10 @@ from functools import cache
 from typing import Any
 
 from outreach import address, coverage, forecast, languages, message, throttle
-from outreach.contacts import ContactList
 from outreach.errors import ContactsError, LetterError, Problem, UsageError
 from outreach.ledger import Ledger, others
 from outreach.letters import Choice, Letter
+from outreach.lists import ContactList
 from outreach.model import CONTACT_COLUMNS, OPEN_STATES, Contact, Identity
 from outreach.settings import Settings
 from outreach.throttle import History

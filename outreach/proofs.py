@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from outreach import contacts, coverage, languages, project, sources
-from outreach.contacts import ContactList
 from outreach.errors import LetterError, OutreachError, Problem
 from outreach.letters import Letter
+from outreach.lists import ContactList
 from outreach.model import CONTACT_COLUMNS, LETTER_VARIABLES, Contact
 from outreach.settings import Settings
 

@@ -16,9 +16,9 @@ from outreach.suppressions import said
 from outreach.times import day, when
 
 if TYPE_CHECKING:
-    from outreach.contacts import ContactList
     from outreach.delivery import Result
     from outreach.ledger import Delivery, Mailing, Suppression
+    from outreach.lists import ContactList
 
 
 _DOMAINS = 12  # that a plan names on the screen

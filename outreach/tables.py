@@ -27,7 +27,7 @@ from outreach.sheets import TableError
 
 DELIMITERS = (",", ";", "\t", "|")
 MAX_ROWS = 1_000_000
-_MAX_BYTES = 400_000_000  # of a text file
+_MAX_BYTES = 100_000_000  # of a text file
 _MAX_LINE = 1_000_000  # bytes
 _MAX_JSON = 32_000_000  # bytes; a text in memory takes up to four times that
 _HEAD = 65_536  # bytes that are looked at first

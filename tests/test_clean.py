@@ -193,7 +193,7 @@ def test_what_a_sheet_cannot_hold_is_refused_with_the_next_step(tmp_path: Path) 
 def test_the_rejected_rows_are_as_the_file_has_them_with_line_cell_and_problem(tmp_path: Path) -> None:
     source = _list(tmp_path, PARTNER)
     target = tmp_path / "rejects.csv"
-    clean.write_rejects(contacts.read([source]), target)
+    clean.write_rejects(contacts.read([source], keep_refused=True), target)
     with target.open(encoding="utf-8-sig", newline="") as file:
         found = list(csv.reader(file))
     assert found == [
@@ -217,7 +217,7 @@ def test_the_rejected_rows_are_as_the_file_has_them_with_line_cell_and_problem(t
 def test_a_row_that_is_too_long_is_rejected_as_a_whole(tmp_path: Path) -> None:
     source = _list(tmp_path, "email,city\na@x.example,Oslo,Lee, Ann\n")
     target = tmp_path / "rejects.csv"
-    clean.write_rejects(contacts.read([source]), target)
+    clean.write_rejects(contacts.read([source], keep_refused=True), target)
     assert rows(target) == [
         ["email", "city", "column_3", "column_4", "line", "cell", "problem"],
         ["a@x.example", "Oslo", "Lee", " Ann", "2", "A2", "the row has 4 cells, the header 2"],
@@ -233,7 +233,7 @@ def test_rejects_of_several_sheets_say_which_one(tmp_path: Path) -> None:
         sheet.write_row(2, 0, ["", f"{name}@x.example"] if head[0] != "email" else [f"{name}@x.example", ""])
     book.close()
     target = tmp_path / "rejects.csv"
-    clean.write_rejects(contacts.read([tmp_path / "list.xlsx"]), target)
+    clean.write_rejects(contacts.read([tmp_path / "list.xlsx"], keep_refused=True), target)
     assert [row[:5] for row in rows(target)] == [
         ["email", "city", "seat", "line", "cell"],
         ["nobody", "x", "", "2", "Parties!A2"],
@@ -243,7 +243,7 @@ def test_rejects_of_several_sheets_say_which_one(tmp_path: Path) -> None:
 
 def test_without_a_rejected_row_there_is_a_header_only(tmp_path: Path) -> None:
     target = tmp_path / "rejects.csv"
-    clean.write_rejects(contacts.read([_list(tmp_path, "email\na@x.example\n")]), target)
+    clean.write_rejects(contacts.read([_list(tmp_path, "email\na@x.example\n")], keep_refused=True), target)
     assert target.read_bytes() == b"\xef\xbb\xbfline,cell,problem\r\n"
 
 
@@ -413,7 +413,7 @@ def test_whatever_the_list_its_clean_form_is_stable_and_nobody_is_lost(
             writer = csv.writer(file)
             writer.writerow(["email", *head])
             writer.writerows([mail, *cells] for mail, cells in people)
-        before = contacts.read([folder / "list.csv"])
+        before = contacts.read([folder / "list.csv"], keep_refused=True)
         once, twice = folder / f"once{suffix}", folder / f"twice{suffix}"
         clean.write(before, once)
         after = contacts.read([once])

@@ -14,9 +14,9 @@ from conftest import Project
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from outreach import contacts
-from outreach.contacts import ContactList
+from outreach import contacts, lists
 from outreach.errors import ContactsError, Exit, UsageError
+from outreach.lists import ContactList
 from outreach.model import CONTACT_COLUMNS, Contact
 from outreach.shelf import Shelf
 
@@ -27,7 +27,7 @@ PROPERTY = settings(deadline=None, max_examples=50, suppress_health_check=[Healt
 def read(folder: Path, data: str | bytes, encoding: str | None = None) -> ContactList:
     path = folder / "list.csv"
     path.write_bytes(data.encode() if isinstance(data, str) else data)
-    return contacts.read([path], encoding)
+    return contacts.read([path], encoding, keep_refused=True)
 
 
 def refused(folder: Path, data: str | bytes, encoding: str | None = None) -> ContactsError:
@@ -771,7 +771,7 @@ def test_a_missing_file_and_a_folder_are_refused_with_the_next_step(tmp_path: Pa
 
 def document(people: ContactList) -> dict[str, Any]:
     """Return what scripts read."""
-    members = contacts.as_json(people)
+    members = lists.as_json(people)
     return {name: list(value) if isinstance(value, Iterator) else value for name, value in members}
 
 

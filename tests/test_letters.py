@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from outreach import contacts, preview, sandbox, sources
+from outreach import contacts, lists, preview, sandbox, sources
 from outreach.errors import Exit, LetterError
 from outreach.letters import Letter
 from outreach.model import CONTACT_COLUMNS, Contact, Identity, Rendered
@@ -851,7 +851,7 @@ def test_the_word_behind_a_shared_greeting_follows_its_end() -> None:
 
 def test_the_explanation_says_who_shares_the_inbox() -> None:
     made = letter({"en.md": f"{S}{{{{ salutation }}}}"})
-    plan = Plan("x", made, contacts.ContactList("list.csv"), ME, ANSWERS, "", TODAY)
+    plan = Plan("x", made, lists.ContactList("list.csv"), ME, ANSWERS, "", TODAY)
     lines = preview.explain(plan, shared(("f", "Ann"), ("m", ""), language="en"))
     assert "people    2 share this inbox: Ann (list.csv:2), no name (list.csv:3)" in lines
     assert lines[-1] == (

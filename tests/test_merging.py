@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from outreach import address, contacts
-from outreach.contacts import ContactList
+from outreach.lists import ContactList
 
 # No wall clock in tests; not more examples, since each reads files.
 PROPERTY = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
@@ -23,7 +23,7 @@ def merged(folder: Path, *lists: str) -> ContactList:
         path = folder / f"{name}.csv"
         path.write_text("\n".join(line.strip() for line in text.strip().split("\n")) + "\n", encoding="utf-8")
         paths.append(path)
-    people = contacts.read(paths)
+    people = contacts.read(paths, keep_refused=True)
     assert people.rows == len(people.contacts) + people.joined + len(people.rejected)
     assert len(people.refused) == len(people.rejected)
     return people
