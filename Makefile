@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+unexport PYTHONDONTWRITEBYTECODE  # the tests start the program a thousand times: it is compiled once
 
 .PHONY: rehearse test torture fuzz check bench clean
 

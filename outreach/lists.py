@@ -68,7 +68,7 @@ class ContactList:
     _counts: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self.contacts = Shelf(self._pack, self._unpack)
+        self.contacts = self.shelf()
         self.problems = Shelf(
             lambda one: tuple(getattr(one, name) for name in RowProblem.__slots__),
             lambda row: RowProblem(*row),
@@ -76,6 +76,10 @@ class ContactList:
         self.refused = Shelf(
             lambda one: tuple(getattr(one, name) for name in Refused.__slots__), lambda row: Refused(*row)
         )
+
+    def shelf(self) -> Shelf[Contact]:
+        """Return a place for contacts of this list."""
+        return Shelf(self._pack, self._unpack)
 
     def report(self, problem: RowProblem, found: set[str]) -> None:
         """Keep a problem; `found` are the severities that its row has had."""
@@ -99,7 +103,7 @@ class ContactList:
 
     def drop(self, wrong: Callable[[Contact], str], column: str = "email") -> None:
         """Reject the contacts about which `wrong` says something; everybody else stays."""
-        before, self.contacts = self.contacts, Shelf(self._pack, self._unpack)
+        before, self.contacts = self.contacts, self.shelf()
         for one in before:
             problem = wrong(one)
             if not problem:

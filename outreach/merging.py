@@ -30,6 +30,7 @@ _OF_INBOX = (
 )  # the first who says it, of those who share one
 _NAME_WORD = re.compile(r"[^\W_]+")
 _MANY = 12  # people of one inbox that a further one is compared with, and that are named
+_MOST = 1_000  # people who share an inbox: with more of them, the column is no address of persons
 _TWINS = 5  # rows of one name that a further one is compared with
 
 
@@ -54,7 +55,9 @@ class Merge:
         self.main: dict[int, int] = {}
         self.further: dict[int, int] = {}
         self.names = array("q")
-        self.inboxes: dict[int, dict[str, Contact]] = {}  # that several share: by contact, then by name
+        # Inboxes that several share: by contact, then by name, their places among the persons.
+        self.inboxes: dict[int, dict[str, int]] = {}
+        self.persons = people.shelf()
 
     def add(self, contact: Contact, row: Row) -> None:
         """Take a contact in: on its own, into the letter of its inbox, or not at all."""
@@ -95,7 +98,7 @@ class Merge:
         """Put a changed person in their place: a contact, or one of those who share its inbox."""
         inbox, name = self.inboxes.get(at, {}), _name_key(person.name)
         if inbox:
-            inbox[name] = person
+            self.persons.replace(inbox[name], person)
         if not inbox or name == next(iter(inbox)):
             self.people.contacts.replace(at, person)
 
@@ -109,17 +112,28 @@ class Merge:
         key = address.key(mail)
         for index in {self.main.get(hash(key)), self.further.get(hash(key))} - {None}:
             at = index or 0
-            for person in (*self.inboxes.get(at, {}).values(),) or (self.people.contacts[at],):
+            for person in self.sharing(at) if at in self.inboxes else (self.people.contacts[at],):
                 if key in map(address.key, (person.email, *person.alternates)):
                     yield at, person
                     break
 
+    def sharing(self, at: int) -> Iterator[Contact]:
+        """Yield those who share an inbox, in the order of the lists."""
+        return (self.persons[one] for one in self.inboxes[at].values())
+
     def same_inbox(self, at: int, first: Contact, contact: Contact, row: Row) -> None:
         """Two rows with one address: the same person once more, or somebody who shares the inbox."""
-        inbox = self.inboxes.get(at) or {_name_key(first.name): first}
-        name = _name_key(contact.name)
-        few = [*itertools.islice(inbox.values(), _MANY)]
-        again = inbox.get(name) or next((one for one in few if _same_person(one, contact)), None)
+        inbox, name = self.inboxes.get(at, {}), _name_key(contact.name)
+        if name in inbox:
+            again: Contact | None = self.persons[inbox[name]]
+        elif len(inbox) == _MOST:
+            words = f"{_MOST:,} people share this inbox already; it gets one letter"
+            row.reject(row.email, contact.email, words)
+            return
+        else:
+            few = [*itertools.islice(self.sharing(at), _MANY)] if inbox else [first]
+            alike = (one for one in few if _name_key(one.name) == name or _same_person(one, contact))
+            again = next(alike, None)
         if again or not (first.name and contact.name):
             self.same_person(at, again or first, contact, row)
             return
@@ -129,18 +143,25 @@ class Merge:
             if said is not first:
                 self.conflict(common, getattr(said, common), getattr(contact, common), said, contact, row)
         contact = self.claim(at, contact, row)
-        inbox[name] = contact
-        self.inboxes[at] = inbox
+        if not inbox:
+            self.inboxes[at] = inbox
+            self.share(inbox, first)
+        self.share(inbox, contact)
         self.people.joined += 1
         self.remember(contact)
-        names = ", ".join(one.name for one in itertools.islice(inbox.values(), _MANY))
+        names = ", ".join(one.name for one in (*few, contact)[:_MANY])
         words = f"shares this inbox with {_where(first, contact)}; one letter greets {names}"
         row.say("warning", "email", contact.email, f"{words}{', …' if len(inbox) > _MANY else ''}")
 
+    def share(self, inbox: dict[str, int], person: Contact) -> None:
+        """Put a person to those who share an inbox."""
+        inbox[_name_key(person.name)] = len(self.persons)
+        self.persons.append(person)
+
     def finish(self) -> None:
         """Put the people of each shared inbox into one contact, and point out who stands on two rows."""
-        for at, inbox in self.inboxes.items():
-            self.people.contacts.replace(at, _together(tuple(inbox.values()), self.people.contacts[at]))
+        for at in self.inboxes:
+            self.people.contacts.replace(at, _together(tuple(self.sharing(at)), self.people.contacts[at]))
         self.point_out_twins()
 
     def same_person(self, at: int, first: Contact, contact: Contact, row: Row) -> None:

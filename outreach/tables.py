@@ -26,7 +26,7 @@ from outreach import charsets, popolo, sheets
 from outreach.sheets import TableError
 
 DELIMITERS = (",", ";", "\t", "|")
-MAX_ROWS = 1_000_000
+MAX_ROWS = 300_000
 _MAX_BYTES = 100_000_000  # of a text file
 _MAX_LINE = 1_000_000  # bytes
 _MAX_JSON = 32_000_000  # bytes; a text in memory takes up to four times that
