@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 
 # Nothing of the developer's own settings may reach a test.
@@ -68,11 +69,15 @@ class Project:
         self, *arguments: str, code: int | None = 0, timeout: float = 120
     ) -> subprocess.CompletedProcess[str]:
         """Run a command; `code` is the exit code it must end with (None: any)."""
-        process = self.start(*arguments)
-        out, err = process.communicate(timeout=timeout)
-        done = subprocess.CompletedProcess(arguments, process.returncode, out, err)
-        assert "Traceback" not in err, err
-        assert code is None or done.returncode == code, f"exit {done.returncode}\n{out}\n{err}"
+        if any(name.startswith(("PYTHON", "LC_", "LANG")) for name in self.env):
+            process = self.start(*arguments)
+            out, err = process.communicate(timeout=timeout)
+            done = subprocess.CompletedProcess(arguments, process.returncode, out, err)
+        else:
+            done = forked.run(arguments, self.folder, ENVIRONMENT | self.env, timeout)
+        assert "Traceback" not in done.stderr, done.stderr
+        words = f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert code is None or done.returncode == code, words
         return done
 
     def json(self, *arguments: str, code: int | None = 0) -> Any:
