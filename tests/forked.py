@@ -1,8 +1,8 @@
 """Run the command in a process of its own that is forked from one which has the program loaded already.
 
-Most of a short command is the loading of libraries, and the tests run a thousand of them. The rest is as ever: a
-process with its own folder, environment, files and exit code. Tests that kill, trace or time a command, or set
-what Python itself looks at, start it from nothing (`Project.start`).
+Most of a short command is the loading of libraries, and the tests run a thousand of them. The rest is as
+ever: a process with its own folder, environment, files and exit code. Tests that kill, trace or time a
+command, or set what Python itself looks at, start it from nothing (`Project.start`).
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ def _command(
         given = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         os.dup2(given, number)
         os.close(given)
-    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: PTH123, SIM115 (a number, and for good)
-    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: PTH123, SIM115
-    sys.stderr = open(2, "w", encoding="utf-8", closefd=False, errors="backslashreplace")  # noqa: PTH123, SIM115
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 (a number, and for good)
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", closefd=False, errors="backslashreplace")  # noqa: SIM115
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
