@@ -23,6 +23,7 @@ from outreach.model import CONTACT_COLUMNS, Contact, name_part
 SUFFIXES = (".csv", ".xlsx")
 _NUMBER = re.compile(r"[+-][\d\s()./-]+")
 _MOST_ROWS, _MOST_CHARACTERS = 1_048_576, 32_767  # of an Excel sheet, of its cells
+_MOST_CELLS, _MOST_TEXT = 1_000_000, 30_000_000  # of a workbook, which is made in memory
 
 
 def refuse_names(source: Path, *targets: Path | None) -> None:
@@ -125,8 +126,12 @@ def _xlsx(names: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[bytes
     for n, name in enumerate(names):
         sheet.write_string(0, n, name, bold)
         sheet.set_column(n, n, 30 if name in ("email", "problem") else 16)
+    cells = text = 0
     for number, row in enumerate(rows, 1):
-        if number >= _MOST_ROWS or any(len(cell) > _MOST_CHARACTERS for cell in row):
+        cells += sum(map(bool, row))
+        text += sum(map(len, row))
+        much = number >= _MOST_ROWS or cells > _MOST_CELLS or text > _MOST_TEXT
+        if much or any(len(cell) > _MOST_CHARACTERS for cell in row):
             raise UsageError("this is more than a spreadsheet can hold", "write it as .csv")
         for n, cell in enumerate(row):
             if cell:

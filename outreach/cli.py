@@ -1154,9 +1154,9 @@ def suppress_import(app: App, file: Path, reason: str | None, source: str | None
     with Ledger(settings.ledger, create=True) as ledger, ledger.transaction():
         if made.shared is not None:
             ledger.add_share_key(made.shared.check, made.shared.key)
-        before = len(ledger.list_suppressions())
+        before = ledger.count_suppressions()
         ledger.suppress(made.found.values(), now)
-        new = len(ledger.list_suppressions()) - before
+        new = ledger.count_suppressions() - before
     for note in made.notes[:_REMARKS]:
         app.console.say(note)
     if len(made.notes) > _REMARKS:

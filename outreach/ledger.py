@@ -13,6 +13,7 @@ import contextlib
 import errno
 import hashlib
 import hmac
+import itertools
 import json
 import logging
 import os
@@ -621,23 +622,22 @@ class Ledger:
 
         No refusal is ever shortened: of two, the one that lasts longer holds.
         """
-        wanted = list(new)
-        known = {one.value: one for one in self._suppressions(list({one.value for one in wanted}))}
-        written: dict[str, Suppression] = {}
-        for one in wanted:
-            before = known.get(one.value)
-            kept = _stronger(before, one) if before and before.holds(now) else one
-            if kept is not before:
-                known[one.value] = written[one.value] = kept
-        if written:
-            rows = [asdict(one) | {"dead": int(one.dead)} for one in written.values()]
-            self._execute(sa.insert(_suppression).prefix_with("OR REPLACE"), rows)
-        return [known[value] for value in dict.fromkeys(one.value for one in wanted)]
-
-    def _suppressions(self, values: Sequence[str]) -> Iterator[Suppression]:
-        for at in range(0, len(values), _MOST_VALUES):
-            some = _suppression.c.value.in_(values[at : at + _MOST_VALUES])
-            yield from map(_to_suppression, self._execute(sa.select(_suppression).where(some)))
+        hold: dict[str, Suppression] = {}
+        wanted = iter(new)
+        while some := list(itertools.islice(wanted, _MOST_VALUES)):
+            asked = sa.select(_suppression).where(_suppression.c.value.in_({one.value for one in some}))
+            known = {one.value: one for one in map(_to_suppression, self._execute(asked))}
+            written: dict[str, Suppression] = {}
+            for one in some:
+                before = known.get(one.value)
+                kept = _stronger(before, one) if before and before.holds(now) else one
+                if kept is not before:
+                    known[one.value] = written[one.value] = kept
+            if written:
+                rows = [asdict(one) | {"dead": int(one.dead)} for one in written.values()]
+                self._execute(sa.insert(_suppression).prefix_with("OR REPLACE"), rows)
+            hold |= {one.value: known[one.value] for one in some}
+        return list(hold.values())
 
     def refusals(self, now: float) -> Refusals:
         """Return whom nobody writes to, read once: for a plan, which asks about everybody."""
@@ -666,6 +666,10 @@ class Ledger:
         """Take a refusal back, in every form that it has; tell whether there was one."""
         forms = _forms(value, self.share_keys())
         return self._execute(sa.delete(_suppression).where(_suppression.c.value.in_(forms))).rowcount > 0
+
+    def count_suppressions(self) -> int:
+        """Return how many refusals there are, also what is over."""
+        return int(self._execute(sa.select(sa.func.count()).select_from(_suppression)).scalar_one())
 
     def list_suppressions(self) -> list[Suppression]:
         """Return every refusal, the oldest first, also what is over."""

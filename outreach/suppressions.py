@@ -4,7 +4,7 @@ Files: any contact list; one address or @domain on a line; an export of another 
 allied group. A keyed one holds HMAC-SHA256 hashes under a key made from a common passphrase, so that groups
 keep each other's people out without showing them (docs/sending.md says what that does not hide).
 Answers with refusals for the ledger, and with every line that is none. Raises UsageError, ContactsError
-(nothing usable), SettingsError (no passphrase). Known limit: a file of refusals is read as a whole.
+(nothing usable), SettingsError (no passphrase).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import hashlib
 import hmac
 import io
 import re
+import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -165,7 +166,7 @@ def read(
         raise ContactsError(f"there is no file {path}", "outreach suppress import FILE")
     made = Import()
     reader = _Reader(path, made, now, reason, source, until)
-    kind, rows = _rows(path)
+    kind, rows = _kind(path), _rows(path)
     if kind == "keyed":
         made.shared = _passphrase(
             passphrase, f"{path} is keyed", "set it to the passphrase that the groups agreed on"
@@ -186,28 +187,31 @@ def read(
     return made
 
 
-def _rows(path: Path) -> tuple[str, list[tables.Record]]:
-    """Return what kind of file of refusals it is, with its rows; a contact list is left to contacts.py."""
+def _rows(path: Path) -> Iterator[tables.Record]:
+    for table in tables.read(path, None, columns.score):
+        yield from table.records
+
+
+def _kind(path: Path) -> str:
+    """Return what kind of file of refusals it is; whatever is none of ours is a contact list."""
+    kind = ""
     try:
         for table in tables.read(path, None, columns.score):
             if table.format != "csv":
-                return "list", []
-            kind, rows = "", []
-            for line, cells in table.records:
-                kind = kind or _kind([cell.strip().lower() for cell in cells])
+                return "list"
+            for _, cells in table.records:
+                kind = kind or _kind_by([cell.strip().lower() for cell in cells])
                 told = [cell for cell in cells if cell.strip()]
                 if kind == "lines" and len(told) > 1 and not all("@" in cell for cell in told):
-                    return "list", []
+                    return "list"
                 if kind == "list":
-                    return kind, []
-                rows.append((line, cells))
-            return kind, rows
+                    return kind
     except (TableError, OSError):
-        pass  # contacts.py says what is wrong with it
-    return "list", []
+        return "list"  # contacts.py says what is wrong with it
+    return kind or "list"
 
 
-def _kind(head: Sequence[str]) -> str:
+def _kind_by(head: Sequence[str]) -> str:
     if head[:2] == list(PLAIN[:2]):
         return "export"
     if head[:1] == ["hmac"] and "key" in head:
@@ -230,7 +234,7 @@ class _Reader:
         self.path, self.made, self.now = path, made, now
         self.reason, self.source, self.until = reason, source, until
 
-    def keyed(self, rows: Sequence[tables.Record], shared: Shared) -> None:
+    def keyed(self, rows: Iterator[tables.Record], shared: Shared) -> None:
         """Take hashes that were made with our passphrase."""
         strange = set()
         for line, row in _by_name(rows):
@@ -251,7 +255,7 @@ class _Reader:
                 "agree on one passphrase, and set OUTREACH_SHARE_KEY to it",
             )
 
-    def export(self, rows: Sequence[tables.Record]) -> None:
+    def export(self, rows: Iterator[tables.Record]) -> None:
         """Take what another ledger wrote."""
         for line, row in _by_name(rows):
             text = _armed(row.get("value", ""))
@@ -269,7 +273,7 @@ class _Reader:
                 row.get("until", ""),
             )
 
-    def lines(self, rows: Sequence[tables.Record]) -> None:
+    def lines(self, rows: Iterator[tables.Record]) -> None:
         """Take one address or @domain a line; several on a line as well."""
         for line, cells in rows:
             for cell in cells:
@@ -278,7 +282,7 @@ class _Reader:
 
     def contacts(self) -> None:
         """Take everybody in a contact list, under every address that the list knows."""
-        people = contacts.read([self.path])
+        people = contacts.read([self.path], keep_refused=True)
         self.made.notes += map(str, people.remarks)
         for problem in people.problems:
             if problem.severity == "repaired" and not problem.problem.startswith("several addresses"):
@@ -286,12 +290,13 @@ class _Reader:
         for one in people.contacts:
             for mail in (one.email, *others(one)):
                 self.add(one.line, address.key(mail))
-        for problem in people.rejected:  # a @domain is no contact, and a second row of somebody is no loss
-            values = _values(problem.value)[0]
+        for problem, row in zip(people.rejected, people.refused, strict=True):
+            # A @domain is no contact, a second row of somebody is no loss, and who wants no mail is meant.
+            values = [value for cell in row.cells if "@" in cell for value in _values(cell.strip())[0]]
             for value in values:
-                self.add(problem.line, value)
+                self.add(row.line, value)
             if not values:
-                self.refuse(problem.line, f"{problem.value!r}: {problem.problem}")
+                self.refuse(row.line, f"{problem.value!r}: {problem.problem}")
 
     def cell(self, line: int, text: str) -> None:
         values, found = _values(text)
@@ -315,8 +320,8 @@ class _Reader:
         except (ValueError, OverflowError, OSError):
             self.refuse(line, f"{until or since!r} is no day: write it like 2027-01-31")
             return
-        reason = _tidy(self.reason or reason or "on an imported list")
-        source = _tidy(self.source or source or self.path.name)
+        reason = sys.intern(_tidy(self.reason or reason or "on an imported list"))  # mostly the same ones
+        source = sys.intern(_tidy(self.source or source or self.path.name))
         # As the program itself writes it down (delivery.py).
         dead = reason.startswith("bad mailbox") and source.startswith("mailing ")
         one = Suppression(value, reason, source, at, ends, dead)
@@ -326,9 +331,9 @@ class _Reader:
             self.made.found.setdefault(value, one)
 
 
-def _by_name(rows: Sequence[tables.Record]) -> Iterator[tuple[int, dict[str, str]]]:
-    names = [cell.strip().lower() for cell in rows[0][1]]
-    for line, cells in rows[1:]:
+def _by_name(rows: Iterator[tables.Record]) -> Iterator[tuple[int, dict[str, str]]]:
+    names = [cell.strip().lower() for cell in next(rows)[1]]
+    for line, cells in rows:
         yield line, {name: cell.strip() for name, cell in zip(names, cells, strict=False)}
 
 
