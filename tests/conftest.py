@@ -65,14 +65,12 @@ class Project:
             **options,
         )
 
-    def run(
-        self, *arguments: str, code: int | None = 0, timeout: float = 120
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, code: int | None = 0, timeout: float = 120) -> forked.Done:
         """Run a command; `code` is the exit code it must end with (None: any)."""
         if any(name.startswith(("PYTHON", "LC_", "LANG")) for name in self.env):
             process = self.start(*arguments)
             out, err = process.communicate(timeout=timeout)
-            done = subprocess.CompletedProcess(arguments, process.returncode, out, err)
+            done = forked.Done(process.returncode, out, err, 0)
         else:
             done = forked.run(arguments, self.folder, ENVIRONMENT | self.env, timeout)
         assert "Traceback" not in done.stderr, done.stderr

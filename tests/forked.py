@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 _LOADED = [
@@ -28,33 +30,57 @@ _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(_LOADED)
 
 
+@dataclass(frozen=True)
+class Done:
+    """A command that has ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+    megabytes: int  # the most memory of it, and of any process that it started; 0 when it was killed
+
+
 def run(
-    arguments: Sequence[str], folder: Path, environment: Mapping[str, str], timeout: float
-) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end. Raises subprocess.TimeoutExpired, and then it is killed."""
+    arguments: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    timeout: float = 120,
+    cpu_seconds: int = 0,
+) -> Done:
+    """Run a command to its end, with so much processor time at most if it is given.
+
+    Raises subprocess.TimeoutExpired, and then it is killed.
+    """
     with tempfile.TemporaryDirectory() as place:
-        out, err = Path(place, "out"), Path(place, "err")
-        process = _processes.Process(target=_command, args=(arguments, folder, dict(environment), out, err))
+        files = [Path(place, name) for name in ("out", "err", "memory")]
+        given = (arguments, folder, dict(environment), files, cpu_seconds)
+        process = _processes.Process(target=_command, args=given)
         process.start()
         process.join(timeout)
         if process.exitcode is None:
             process.kill()
             process.join()
             raise subprocess.TimeoutExpired(["outreach", *arguments], timeout)
-        texts = (path.read_bytes().decode().replace("\r\n", "\n") for path in (out, err))
-        return subprocess.CompletedProcess(arguments, process.exitcode, *texts)
+        out, err = (path.read_bytes().decode("utf-8", "replace") for path in files[:2])
+        memory = int(files[2].read_text()) if files[2].exists() else 0
+        return Done(process.exitcode, out, err, memory // 1024)
 
 
 def _command(
-    arguments: Sequence[str], folder: Path, environment: dict[str, str], out: Path, err: Path
+    arguments: Sequence[str],
+    folder: Path,
+    environment: dict[str, str],
+    files: Sequence[Path],
+    cpu_seconds: int,
 ) -> None:
     from outreach import cli
 
+    out, err, memory = files
     for number, path in enumerate((os.devnull, out, err)):
         given = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         os.dup2(given, number)
         os.close(given)
-    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 (a number, and for good)
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 (for good)
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", closefd=False, errors="backslashreplace")  # noqa: SIM115
     os.chdir(folder)
@@ -62,4 +88,10 @@ def _command(
     os.environ.update(environment)
     time.tzset()
     sys.argv = ["outreach", *arguments]
-    cli.main()
+    if cpu_seconds:
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds))
+    try:
+        cli.main()
+    finally:
+        most = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        memory.write_text(str(max(most)))

@@ -11,41 +11,26 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import forked
 import fuzz
 import pytest
 import xlsxwriter
+from conftest import ENVIRONMENT
 
 from outreach import address, contacts
 
-MEMORY = 300_000  # kilobytes of any process
+MEGABYTES = 300  # of any process
 SECONDS = 10  # of processor time of each process
-
-
-LAUNCH = """
-import resource, subprocess, sys
-code = subprocess.run(sys.argv[1:], check=False).returncode
-sys.stderr.write(f"most memory: {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss}")
-sys.exit(code if code >= 0 else 128 - code)
-"""
 
 
 def check(path: Path, *options: str) -> tuple[int, str, str]:
     """Run `contacts check` in its bounds; return exit code, stdout, stderr."""
-    code = (
-        f"import resource; resource.setrlimit(resource.RLIMIT_CPU, ({SECONDS}, {SECONDS}));"
-        "from outreach.cli import main; main()"
-    )
-    out, err = path.with_name("out.txt"), path.with_name("err.txt")
-    with out.open("w") as stdout, err.open("w") as stderr:
-        # By a small process in between: what is forked counts as having had the memory of its parent.
-        command = [sys.executable, "-c", code, "contacts", "check", str(path), *options]
-        run = [sys.executable, "-c", LAUNCH, *command]
-        process = subprocess.run(run, stdout=stdout, stderr=stderr, check=False)
-    words, _, most = err.read_text("utf-8").rpartition("most memory: ")
-    assert process.returncode in (0, 1, 2, 65), words
-    assert "Traceback" not in words
-    assert int(most) < MEMORY
-    return process.returncode, out.read_text("utf-8"), words
+    command = ("contacts", "check", str(path), *options)
+    done = forked.run(command, path.parent, ENVIRONMENT, cpu_seconds=SECONDS)
+    assert done.returncode in (0, 1, 2, 65), done.stderr
+    assert "Traceback" not in done.stderr
+    assert 0 < done.megabytes < MEGABYTES
+    return done.returncode, done.stdout, done.stderr
 
 
 def refused(path: Path, says: str) -> None:

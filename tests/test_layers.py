@@ -1,10 +1,10 @@
 """The module table of docs/architecture.md is true, and `--help` stays light."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -56,22 +56,25 @@ HEAVY = (
 )
 
 
-def imported(module: str) -> Iterator[tuple[int, str]]:
-    """Yield (line, dotted name) of every import, also those inside functions and under TYPE_CHECKING."""
+@functools.cache
+def imported(module: str) -> tuple[tuple[int, str], ...]:
+    """Return (line, dotted name) of every import, also those inside functions and under TYPE_CHECKING."""
+    found: list[tuple[int, str]] = []
     tree = ast.parse((PACKAGE / f"{module}.py").read_text("utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
+            found += ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}.py:{node.lineno}: a relative import"
             assert node.module is not None
             if node.module == "outreach":
                 names = [alias.name for alias in node.names]
-                yield from (
+                found += (
                     (node.lineno, f"outreach.{name if name in MODULES else '__init__'}") for name in names
                 )
             else:
-                yield node.lineno, node.module
+                found.append((node.lineno, node.module))
+    return tuple(found)
 
 
 def test_the_table_names_every_module_once() -> None:

@@ -14,8 +14,9 @@ import signal
 import subprocess
 from pathlib import Path
 
+import forked
 import pytest
-from conftest import COMMAND, ENVIRONMENT, Project
+from conftest import ENVIRONMENT, Project
 
 from outreach.errors import LetterError
 from outreach.letters import Letter
@@ -104,24 +105,8 @@ BOMBS = {
 
 def limited(project: Project, *arguments: str) -> tuple[int, str, int]:
     """Run a command within the limits; return exit code, what it said, and its peak memory in MB."""
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
-
-    with (project.folder / "said.txt").open("w+b") as said:
-        process = subprocess.Popen(
-            [*COMMAND, *arguments],
-            cwd=project.folder,
-            env=ENVIRONMENT | project.env,
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
-            preexec_fn=limit,
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        said.seek(0)
-        return process.returncode, said.read().decode("utf-8", "replace"), usage.ru_maxrss // 1024
+    done = forked.run(arguments, project.folder, ENVIRONMENT | project.env, cpu_seconds=CPU_SECONDS)
+    return done.returncode, done.stdout + done.stderr, done.megabytes
 
 
 @pytest.fixture
