@@ -29,7 +29,7 @@ _READERS: dict[str, Callable[[str], str | None]] = {
     "gender": columns.gender,
 }
 _PARTS = {name for names in NAME_PARTS.values() for name in names}
-_MOST_COLUMNS = 2_000
+_HIDDEN = "is hidden"
 _NOTHING = " \t\r\n,;|\xa0\x0b"  # a file of this only is empty
 _REVERSED = re.compile(r"[^\W\d]+, [^\W\d]+( [^\W\d]+)?")  # Lee, Ann
 _DISARMED = ("'=", "'+", "'-", "'@")
@@ -103,20 +103,23 @@ def _read_file(
     name = str(path)
     try:
         found = False
-        unread = []
+        unread: dict[str, str] = {}  # sheet → why
         unfit: UsageError | None = None
         for table in tables.read(path, encoding, columns.score):
+            if table.hidden:
+                unread[table.name] = _HIDDEN
+                continue
             try:
                 if _read_table(table, maps, sets, merge):
                     found = True
                     continue
             except UsageError as error:  # another sheet may have that column
                 unfit = error
-            unread.append(table.name)
+            unread[table.name] = "has no column of addresses"
         if not found:
             raise unfit or _no_addresses(name, unread)
-        for one in unread:
-            merge.people.remark(one, 1, "this sheet has no column of addresses and is not read")
+        for one, why in unread.items():
+            merge.people.remark(one, 1, f"this sheet {why} and is not read")
     except FileNotFoundError:
         raise ContactsError(
             f"there is no contact list {name}",
@@ -129,10 +132,11 @@ def _read_file(
         raise ContactsError(f"{where} {error}", error.hint.replace("FILE", name)) from None
 
 
-def _no_addresses(name: str, sheets: Sequence[str]) -> ContactsError:
-    if not sheets:
+def _no_addresses(name: str, sheets: Mapping[str, str]) -> ContactsError:
+    if not set(sheets.values()) - {_HIDDEN}:
         return ContactsError(f"{name} is empty: it has no visible sheet with anything in it", "")
-    where = f" (sheets: {', '.join(sheets)})" if len(sheets) > 1 else ""
+    shown = (f"{sheet}, which {why}" if why == _HIDDEN else sheet for sheet, why in sheets.items())
+    where = f" (sheets: {', '.join(shown)})" if len(sheets) > 1 else ""
     return ContactsError(
         f"{name}: no column holds e-mail addresses{where}",
         f"head it `email`, or name it: outreach contacts check {name} --map email=COLUMN",
@@ -164,11 +168,6 @@ def _read_table(table: tables.Table, maps: Mapping[str, str], sets: Mapping[str,
                 f"name it: outreach contacts check {table.name} --map email=COLUMN",
             )
         return False
-    if len(header.names) > _MOST_COLUMNS:
-        raise ContactsError(
-            f"{table.name} has {len(header.names):,} columns: that is no contact list",
-            f"take out what is not needed; {_MOST_COLUMNS:,} are possible",
-        )
     people = merge.people
     people.format, people.encoding, people.delimiter = table.format, table.encoding, table.delimiter
     rows = _Rows(table, header, sets, merge)

@@ -43,6 +43,7 @@ class TableError(ValueError):
 def read(path: Path, raw: IO[bytes]) -> Iterator[tuple[str, int, list[str]]]:
     """Yield (sheet, row, cells) of every visible sheet; rows count from 1, as spreadsheets show them.
 
+    A hidden sheet is a row 0 without cells.
     Raises TableError, also in the middle.
     """
     if os.fstat(raw.fileno()).st_size > MAX_BYTES:
@@ -158,6 +159,7 @@ def _sheets(raw: IO[bytes]) -> Iterator[dict[str, Any]]:
             book = CalamineWorkbook.from_path(sys.argv[1])  # says what is wrong, a password for one
         for sheet in book.sheets_metadata:
             if sheet.visible is not SheetVisibleEnum.Visible:
+                yield {"sheet": sheet.name, "row": 0, "cells": []}
                 continue
             table = book.get_sheet_by_name(sheet.name)
             before = [""] * (table.start[1] if table.start else 0)

@@ -64,6 +64,7 @@ class Table:
     format: str = "csv"
     encoding: str = "utf-8"
     delimiter: str = ""
+    hidden: bool = False  # a sheet that the program does not show: without its rows
     notes: list[tuple[int, str, str]] = field(default_factory=list)  # (line, what was found, what to do)
 
 
@@ -100,7 +101,7 @@ def read(path: Path, encoding: str | None, score: Score) -> Iterator[Table]:
             delimiter, blank_after = _dialect(head, score)
             records = _csv(_text(raw, charset), delimiter, blank_after)
             form = "csv"
-        yield Table(str(path), _decoded(records, raw, charset), form, shown, delimiter, notes)
+        yield Table(str(path), _decoded(records, raw, charset), form, shown, delimiter, notes=notes)
 
 
 def _sheets(path: Path, raw: IO[bytes], start: bytes) -> Iterator[Table]:
@@ -109,8 +110,13 @@ def _sheets(path: Path, raw: IO[bytes], start: bytes) -> Iterator[Table]:
         raise TableError("is no spreadsheet", "save the table as ODS, XLSX or CSV")
     several = itertools.groupby(sheets.read(path, raw), key=lambda row: row[0])
     for sheet, rows in several:
-        records = ((row, cells) for _, row, cells in rows if any(cell.strip() for cell in cells))
-        yield Table(f"{path}[{sheet}]", records, kind, "")
+        first = next(rows)
+        records = (
+            (row, cells)
+            for _, row, cells in itertools.chain((first,), rows)
+            if any(cell.strip() for cell in cells)
+        )
+        yield Table(f"{path}[{sheet}]", records, kind, "", hidden=first[1] == 0)
 
 
 def _refuse_others(start: bytes) -> None:

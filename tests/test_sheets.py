@@ -111,6 +111,9 @@ def read(path: Path) -> dict[str, Rows]:
     """Return the rows of every sheet that is read."""
     found: dict[str, Rows] = {}
     for one in tables.read(path, None, columns.score):
+        if one.hidden:
+            assert list(one.records) == []
+            continue
         found[one.name.removeprefix(str(path))] = list(one.records)
     return found
 
@@ -351,10 +354,13 @@ def test_sheets_without_addresses_are_named(tmp_path: Path) -> None:
         sheet(book, "One", [["name"], ["Ann"]])
         sheet(book, "Two", [["city"], ["Oslo"]])
 
+        sheet(book, "Three", [["email"], ["a@x.example"]]).hide()
+
     path = xlsx(tmp_path / "list.xlsx", build)
     with pytest.raises(contacts.ContactsError) as caught:
         contacts.read([path])
-    assert f"(sheets: {path}[One], {path}[Two])" in caught.value.message
+    where = f"(sheets: {path}[One], {path}[Two], {path}[Three], which is hidden)"
+    assert where in caught.value.message
     assert "--map email=COLUMN" in caught.value.hint
 
 
