@@ -24,7 +24,7 @@ import click
 from outreach import __version__
 from outreach.console import Console, heard
 from outreach.errors import Exit, LetterError, OutreachError, UsageError
-from outreach.times import lasts
+from outreach.times import lasts, through
 
 if TYPE_CHECKING:
     from outreach.ledger import Ledger, Mailing
@@ -1079,7 +1079,7 @@ def suppress_add(app: App, addresses: tuple[str, ...], reason: str, source: str,
     with Ledger(app.settings().ledger, create=True) as ledger, ledger.transaction():
         holds = ledger.suppress(new, now)
     for one in holds:
-        how = "any more" if one.until is None else suppressions.said(one)
+        how = "any more" if one.until is None else through(one.until)
         app.console.say(f"{one.value}: no mailing of this ledger writes there {how} ({one.reason})")
 
 

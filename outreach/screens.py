@@ -12,8 +12,7 @@ from outreach.console import Console
 from outreach.errors import Problem, printable
 from outreach.model import State
 from outreach.settings import Settings
-from outreach.suppressions import said
-from outreach.times import day, when
+from outreach.times import day, through, when
 
 if TYPE_CHECKING:
     from outreach.delivery import Result
@@ -110,7 +109,7 @@ def suppressions(console: Console, refusals: list[Suppression], now: float) -> N
         if kind == "hmac":
             hashes[one.source, rest[:8]] += one.holds(now)
         else:
-            until = said(one) if one.holds(now) else f"{said(one)}: over"
+            until = through(one.until) + ("" if one.holds(now) else ": over")
             rows.append((one.value, one.reason, one.source, day(one.at), until))
     console.table(("address", "reason", "source", "since", "until"), rows)
     for (source, check), count in hashes.items():

@@ -28,7 +28,7 @@ from outreach.ledger import Ledger, Mailing, Suppression, hashed, others
 from outreach.model import HELD_STATES
 from outreach.settings import parse_duration
 from outreach.sheets import TableError
-from outreach.times import day, iso
+from outreach.times import iso
 
 PLAIN = ("value", "reason", "source", "since", "until")  # columns of an export
 KEYED = ("hmac", "until", "key")
@@ -107,11 +107,6 @@ def until_of(text: str, now: float) -> float:
 def _end_of_day(text: str) -> float:
     next_day = datetime.date.fromisoformat(text) + datetime.timedelta(days=1)
     return datetime.datetime.combine(next_day, datetime.time()).timestamp()
-
-
-def said(one: Suppression) -> str:
-    """Say until when a refusal holds: for good, or through a day."""
-    return "for good" if one.until is None else f"through {day(one.until - 1)}"
 
 
 def document(refusals: Iterable[Suppression], now: float) -> list[dict[str, Any]]:

@@ -39,6 +39,11 @@ def day(seconds: float) -> str:
     return f"{datetime.datetime.fromtimestamp(seconds):%Y-%m-%d}"
 
 
+def through(end: float | None) -> str:
+    """Say until when something holds: for good, or through a day."""
+    return "for good" if end is None else f"through {day(end - 1)}"
+
+
 def span(seconds: int) -> str:
     """Say a duration as settings write it: 14d, 36h, 90s."""
     units = ((86400, "d"), (3600, "h"), (60, "m"))

@@ -106,10 +106,23 @@ def test_a_library_is_imported_where_the_design_says(library: str) -> None:
     assert found == IMPORTERS[library]
 
 
+def loads(*arguments: str) -> tuple[str, set[str]]:
+    """Return what a command says, and the libraries that it loads."""
+    code = "import sys; from outreach.cli import _main; _main(sys.argv[1:]); print('\\n', *sys.modules)"
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    return done.stdout, {name.partition(".")[0] for name in done.stdout.splitlines()[-1].split()}
+
+
 def test_help_loads_nothing_heavy() -> None:
-    code = "import sys; from outreach.cli import _main; _main(['--help']); print('\\n', *sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert "rehearse" in done.stdout
-    loaded = {name.partition(".")[0] for name in done.stdout.splitlines()[-1].split()}
+    said, loaded = loads("--help")
+    assert "rehearse" in said
     assert "click" in loaded
     assert sorted(loaded & set(HEAVY)) == []
+
+
+def test_checking_a_list_loads_neither_ledger_nor_letters() -> None:
+    said, loaded = loads("contacts", "check", "contacts.example.csv")
+    assert "contacts.example.csv: " in said
+    assert "email_validator" in loaded
+    assert sorted(loaded & {"sqlalchemy", "jinja2", "markdown_it"}) == []

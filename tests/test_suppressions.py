@@ -18,7 +18,7 @@ import sink
 import xlsxwriter
 from conftest import Project
 
-from outreach import suppressions
+from outreach import suppressions, times
 from outreach.errors import ContactsError, SettingsError, UsageError
 from outreach.ledger import Ledger, NewDelivery, Refusals, Suppression, hashed, others
 from outreach.model import Contact, Identity, Outcome, Scope, State, Verdict
@@ -249,7 +249,7 @@ def test_a_day_holds_to_its_end_here(monkeypatch: pytest.MonkeyPatch) -> None:
         until = suppressions.until_of("2027-01-31", NOW)
         document = suppressions.document([Suppression("@d.example", "", "", NOW, until)], NOW)
         assert document[0]["until"] == ends
-        assert suppressions.said(Suppression("@d.example", "", "", NOW, until)) == "through 2027-01-31"
+        assert times.through(until) == "through 2027-01-31"
     monkeypatch.undo()
     time.tzset()
 
