@@ -18,6 +18,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from outreach import languages
@@ -277,6 +278,7 @@ def _fold(title: str) -> str:
     return re.sub(r"[\s.]", "", unicodedata.normalize("NFC", title)).casefold()
 
 
+@lru_cache(64)
 def parse(file: str, text: str) -> Phrases:
     """Read one language file. Raises LetterError with every problem."""
     try:

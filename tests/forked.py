@@ -7,6 +7,8 @@ command, or set what Python itself looks at, start it from nothing (`Project.sta
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import multiprocessing
 import os
 import resource
@@ -16,18 +18,11 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from pathlib import Path
 
-_LOADED = [
-    "pytest",
-    "outreach.cli",
-    "outreach.mailing",
-    "outreach.report",
-    "outreach.suppressions",
-    "outreach.clean",
-]
+_ROOT = Path(__file__).parent.parent
 _processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(_LOADED)
 
 
 @dataclass(frozen=True)
@@ -38,6 +33,13 @@ class Done:
     stdout: str
     stderr: str
     megabytes: int  # the most memory of it, and of any process that it started; 0 when it was killed
+
+
+@functools.cache
+def _start() -> None:
+    _processes.set_forkserver_preload(["tests.warm"])
+    with contextlib.chdir(_ROOT):  # where the server finds that module
+        forkserver.ensure_running()
 
 
 def run(
@@ -51,6 +53,7 @@ def run(
 
     Raises subprocess.TimeoutExpired, and then it is killed.
     """
+    _start()
     with tempfile.TemporaryDirectory() as place:
         files = [Path(place, name) for name in ("out", "err", "memory")]
         given = (arguments, folder, dict(environment), files, cpu_seconds)

@@ -35,6 +35,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import forked
 import postfix
 import recorder
 from conftest import COMMAND, ENVIRONMENT, Project
@@ -150,7 +151,8 @@ def finish(project: Project, running: Running, arguments: tuple[str, ...]) -> li
     """Run the command until it says that nothing is left; return the exit codes."""
     codes = []
     for _ in range(_TRIES):
-        codes.append(end(project.start(*arguments))[0])
+        done = forked.run(arguments, project.folder, ENVIRONMENT | project.env, _PATIENCE)
+        codes.append(_judged(done.returncode, done.stderr)[0])
         if codes[-1] in (0, 1):
             running.settle()
             return codes
@@ -172,7 +174,12 @@ def end(
         process.kill()
         _, err = process.communicate()
         raise Violation(f"the run did not end in {_PATIENCE:.0f} s\n{err}") from None
-    code = process.returncode
+    return _judged(process.returncode, err, expected, says_why, may_trace)
+
+
+def _judged(
+    code: int, err: str, expected: tuple[int, ...] = ENDS, says_why: bool = True, may_trace: bool = False
+) -> tuple[int, str]:
     unforeseen = "error of the program" in err or ("Traceback" in err and not may_trace)
     if code not in expected or unforeseen:
         raise Violation(f"the run ended with {code}, not one of {expected}\n{err}")
