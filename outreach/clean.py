@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from outreach import private
+from outreach import columns, private
 from outreach.errors import UsageError
 from outreach.lists import ContactList, Refused
 from outreach.model import CONTACT_COLUMNS, Contact, name_part
@@ -40,7 +40,9 @@ def refuse_names(source: Path, *targets: Path | None) -> None:
 
 def write(people: ContactList, target: Path) -> None:
     """Write the kept rows."""
-    used, named = {"email"}, False
+    # Also empty, where a column of the list's own would be taken for it by who reads the clean list.
+    claimed = {columns.field_of(name) for name in people.extra} & set(CONTACT_COLUMNS)
+    used, named = {"email"} | claimed, "name" in claimed
     for one in _persons(people.contacts):
         used |= {name for name in CONTACT_COLUMNS if getattr(one, name)}
         used |= {"alternates"} if one.alternates else set()

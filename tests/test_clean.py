@@ -129,6 +129,15 @@ def test_a_name_found_around_an_address_is_not_lost_beside_columns_of_its_parts(
     ]
 
 
+@SUFFIXES
+def test_an_empty_column_stays_where_another_one_would_be_taken_for_it(tmp_path: Path, suffix: str) -> None:
+    once = written(tmp_path, "email,Partei,Fraktion\na@x.example,,Rote Brücke\n", suffix)
+    assert rows(once) == [["email", "organisation", "fraktion"], ["a@x.example", "", "Rote Brücke"]]
+    twice = tmp_path / f"twice{suffix}"
+    clean.write(contacts.read([once]), twice)
+    assert twice.read_bytes() == once.read_bytes()
+
+
 def test_a_column_that_map_set_aside_stays_a_column_of_the_lists_own(tmp_path: Path) -> None:
     text = "email,private,name\na@x.example,b@x.example,Ann\n"
     clean_list = written(tmp_path, text, maps={"email": "private"}, sets={"country": "DE"})
