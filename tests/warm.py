@@ -1,5 +1,6 @@
 """What a command loads when it needs it, loaded before the fork (forked.py): libraries, tables, locales."""
 
+import gc
 import importlib
 from pathlib import Path
 
@@ -21,3 +22,5 @@ languages.language_code("Deutsch")
 languages.chain("de", "CH", "en", ("fr", "it"))
 for _file in (Path(__file__).parent.parent / "templates" / "_languages").glob("*.toml"):
     salutations.parse(f"_languages/{_file.name}", _file.read_text("utf-8"))
+gc.collect()
+gc.freeze()  # no child looks through all this again
