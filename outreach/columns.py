@@ -157,7 +157,8 @@ def _number(where: str) -> int | None:
 
 def _read(cells: Sequence[str], row: int, maps: Mapping[str, str]) -> Header:
     shown = [cell.strip() for cell in cells]
-    fields = [field_of(cell) if 0 < len(cell) < 80 else "" for cell in shown]
+    known = [field_of(cell) if 0 < len(cell) < 80 else "" for cell in shown]
+    fields = list(known)
     for name, where in maps.items():
         index = _column(where, shown)
         fields = ["" if one == name else one for one in fields]
@@ -183,7 +184,9 @@ def _read(cells: Sequence[str], row: int, maps: Mapping[str, str]) -> Header:
             header.names.append(f"\0{n}")  # no field of a letter
             continue
         free = name or _free(own, (*header.names, *fields))
-        if not name and field_of(free) == "alternates":  # --map took its place: `email_2` would be one
+        # By its short name it would be taken for what it is not: `email_2`, where --map took its place.
+        meant = field_of(free)
+        if not name and meant and (meant == "alternates" or not known[n]):
             free = _free(f"column_{n + 1}", (*header.names, *fields))
         if free != (name or own) or (fields[n] and not name):
             header.notes.append(

@@ -138,6 +138,11 @@ def test_an_empty_column_stays_where_another_one_would_be_taken_for_it(tmp_path:
     assert twice.read_bytes() == once.read_bytes()
 
 
+def test_a_header_that_is_known_only_when_it_is_made_short_stays_unknown(tmp_path: Path) -> None:
+    once = written(tmp_path, f"email,contact {'<' * 90} email\na@x.example,\n")
+    assert rows(once) == [["email", "column_2"], ["a@x.example", ""]]
+
+
 def test_a_column_that_map_set_aside_stays_a_column_of_the_lists_own(tmp_path: Path) -> None:
     text = "email,private,name\na@x.example,b@x.example,Ann\n"
     clean_list = written(tmp_path, text, maps={"email": "private"}, sets={"country": "DE"})
