@@ -236,7 +236,7 @@ class _Rows:
         cell = _letters(index) + str(self.line) if self.spread and index is not None else ""
         value = value[:200]
         self.people.report(
-            RowProblem(self.table.name, self.line, column, value, severity, problem, suggestion, cell),
+            RowProblem(self.table.name, self.line, column[:100], value, severity, problem, suggestion, cell),
             self.found,
         )
 
