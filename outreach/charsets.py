@@ -135,8 +135,8 @@ def guess(raw: IO[bytes]) -> Guess:
     some = ";".join(f" {one}: {sample}" for sample, one in list(said.items())[:5])
     raise TableError(
         "is not UTF-8, and its encoding is not certain" + (f"; it may read{some}" if some else ""),
-        "find the reading that is right: outreach contacts clean FILE --encoding "
-        f"{next(iter(said.values()), 'cp1252')} -o contacts.csv",
+        "find the reading that is right, and name it: "
+        "outreach contacts clean FILE --encoding NAME -o contacts.csv",
         first,
     )
 
