@@ -246,7 +246,8 @@ def _look_at_names(header: Header, records: Sequence[Sequence[str]]) -> None:
 
     for name in ("family_name", "given_name"):  # `nom` is the family name, unless `nom_de_famille` is in it
         at, second = header.names.index(name) if name in header.names else -1, header.seconds.get(name, -1)
-        if at >= 0 <= second and "name" not in header.names and holds(at, second):
+        said = at >= 0 and name_of(header.shown[at]) == name  # in so many words, as clean lists do
+        if at >= 0 <= second and not said and "name" not in header.names and holds(at, second):
             header.names[at], header.names[second] = "name", name
             header.notes = [note for note in header.notes if note[0] != header.shown[second]]
     if "apelido" in header.names and "given_name" in header.names and "family_name" not in header.names:

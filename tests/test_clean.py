@@ -143,6 +143,15 @@ def test_a_header_that_is_known_only_when_it_is_made_short_stays_unknown(tmp_pat
     assert rows(once) == [["email", "column_2"], ["a@x.example", ""]]
 
 
+def test_what_a_column_of_names_holds_is_asked_of_the_first_list_only(tmp_path: Path) -> None:
+    text = "email,nom,nom de famille\na@x.example,Zoé Arbo,Arbo\nb,Bo,Lind\nc,Cy,Rae\n"
+    once = written(tmp_path, text)
+    assert rows(once)[0] == ["email", "family_name", "nom_de_famille"]
+    twice = tmp_path / "twice.csv"
+    clean.write(contacts.read([once]), twice)
+    assert twice.read_bytes() == once.read_bytes()
+
+
 def test_a_column_that_map_set_aside_stays_a_column_of_the_lists_own(tmp_path: Path) -> None:
     text = "email,private,name\na@x.example,b@x.example,Ann\n"
     clean_list = written(tmp_path, text, maps={"email": "private"}, sets={"country": "DE"})
