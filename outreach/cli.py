@@ -150,9 +150,20 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 must not stop a mailing
-    code = _main(sys.argv[1:])
+    try:
+        code = _main(sys.argv[1:])
+    except KeyboardInterrupt:  # while it was still being loaded, or said its last words
+        click.echo("interrupted; nothing more was sent", err=True)
+        code = Exit.INTERRUPTED
     for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         signal.signal(number, signal.SIG_IGN)  # all is said and done: one more must not change the exit code
+    if code == Exit.INTERRUPTED:
+        # Python itself would die of SIGINT here, where the signal came while it ran a text (`exec`, as data
+        # classes are made), though it was heard.
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 
