@@ -65,6 +65,8 @@ def _folded(file: str) -> dict[str, str]:
 @lru_cache(4096)
 def gender(text: str) -> str | None:
     """Return f, m, organisation, group or nothing for a word of a list; None when it is not known."""
+    if text in ("f", "m"):  # before the table is loaded
+        return text
     folded = fold(text)
     if not folded:
         return ""  # "-", "?"
