@@ -11,6 +11,7 @@ import errno
 import io
 import json
 import os
+import shlex
 import signal
 import sys
 import time
@@ -457,8 +458,15 @@ def contacts_check(
         _dump_members(lists.as_json(people))
     else:
         screens.contacts(app.console, people)
-        step = f"outreach contacts clean {path} -o clean.csv" if people.count("repaired") else ""
-        app.console.next_step(step or (f"outreach plan --contacts {file}" if file else "outreach plan"))
+        given = [
+            ("--encoding", encoding),
+            *(("--map", one) for one in maps),
+            *(("--set", one) for one in sets),
+        ]
+        how = [word for option, value in given if value for word in (option, value)]
+        plan = ["outreach", "plan", *(["--contacts", str(file)] if file else [])]
+        clean = ["outreach", "contacts", "clean", str(path), *how, "-o", "clean.csv"]
+        app.console.next_step(shlex.join(clean if how or people.count("repaired") else plan))
     return Exit.SOME_FAILED if people.count("rejected") else Exit.OK
 
 

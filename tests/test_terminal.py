@@ -186,3 +186,13 @@ def test_the_overview_says_where_the_project_stands_and_the_next_command(ready: 
     assert "hello (en)" in done
     assert "OUTREACH_SMTP_URL" in done
     assert "Next: outreach rehearse" in done
+
+
+def test_the_next_step_reads_a_list_as_it_was_read_now(ready: Project) -> None:
+    (ready.folder / "liste.csv").write_bytes("Wer;Courriel\nJosé;jose@d.example.org\n".encode("cp1252"))
+    with terminal(
+        ready, "contacts", "check", "liste.csv", "--encoding", "cp1252", "--map", "name=Wer"
+    ) as person:
+        assert person.end() == 0
+    step = "Next: outreach contacts clean liste.csv --encoding cp1252 --map name=Wer -o clean.csv"
+    assert step in person.seen
