@@ -18,7 +18,7 @@ from pathlib import Path
 from outreach import columns, private
 from outreach.errors import UsageError
 from outreach.lists import ContactList, Refused
-from outreach.model import CONTACT_COLUMNS, Contact, name_part
+from outreach.model import CONTACT_COLUMNS, NAME_PARTS, Contact, name_part
 
 SUFFIXES = (".csv", ".xlsx")
 _NUMBER = re.compile(r"[+-][\d\s()./-]+")
@@ -53,9 +53,24 @@ def write(people: ContactList, target: Path) -> None:
     names += [
         name for name in CONTACT_COLUMNS if name in used and name not in names and (name != "name" or named)
     ]
+    names += _other_part(people, names)
     if "alternates" in used:
         names.insert(names.index("email") + 1, "alternates")
     _write(target, names, ([_cell(one, name) for name in names] for one in _persons(people.contacts)))
+
+
+def _other_part(people: ContactList, names: Sequence[str]) -> list[str]:
+    """Return the part of a name that a clean list needs as an empty column.
+
+    Beside one part only, columns.py may take `name` for the other, by what most rows hold; and the rows that
+    are left may not be like those that were there.
+    """
+    given, family = (next((one for one in NAME_PARTS[part] if one in names), "") for part in NAME_PARTS)
+    if "name" not in names or bool(given) == bool(family):
+        return []
+    pairs = ((one.fields.get(given or family, ""), one.name) for one in _persons(people.contacts))
+    doubtful = any(columns.fold(part) not in columns.fold(name) for part, name in pairs if part and name)
+    return ["family_name" if given else "given_name"] if doubtful else []
 
 
 def write_rejects(people: ContactList, target: Path) -> None:

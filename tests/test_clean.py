@@ -152,6 +152,17 @@ def test_what_a_column_of_names_holds_is_asked_of_the_first_list_only(tmp_path: 
     assert twice.read_bytes() == once.read_bytes()
 
 
+def test_a_full_name_is_not_taken_for_a_part_when_other_rows_are_gone(tmp_path: Path) -> None:
+    text = "email,first_name,name\na@x.example,Bo,Ray\nb,Ann,Ann Lee\nc,Cy,Cy Rae\n"
+    once = written(tmp_path, text)
+    assert rows(once) == [["email", "first_name", "name", "family_name"], ["a@x.example", "Bo", "Ray", ""]]
+    twice = tmp_path / "twice.csv"
+    clean.write(contacts.read([once]), twice)
+    assert twice.read_bytes() == once.read_bytes()
+    kept = written(tmp_path, "email,first_name,name\nb@x.example,Ann,Ann Lee\n")
+    assert rows(kept)[0] == ["email", "first_name", "name"]
+
+
 def test_a_column_that_map_set_aside_stays_a_column_of_the_lists_own(tmp_path: Path) -> None:
     text = "email,private,name\na@x.example,b@x.example,Ann\n"
     clean_list = written(tmp_path, text, maps={"email": "private"}, sets={"country": "DE"})
