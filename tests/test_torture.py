@@ -115,10 +115,8 @@ def test_kills_at_random_moments_mail_nobody_twice_and_forget_nobody(project: Pr
     [
         ("fdatasync", 2, False),
         ("fdatasync", 20, True),
-        ("pwrite64", 3, False),
         ("pwrite64", 61, True),
         ("sendto", 3, False),
-        ("sendto", 23, False),
         ("sendto", 40, True),
     ],
 )
