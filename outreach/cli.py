@@ -154,8 +154,7 @@ def main() -> None:
     try:
         code = _main(sys.argv[1:])
     except KeyboardInterrupt:  # while it was still being loaded, or said its last words
-        click.echo("interrupted; nothing more was sent", err=True)
-        code = Exit.INTERRUPTED
+        code = _interrupted()
     for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         signal.signal(number, signal.SIG_IGN)  # all is said and done: one more must not change the exit code
     if code == Exit.INTERRUPTED:
@@ -184,8 +183,7 @@ def _main(arguments: Sequence[str]) -> int:
         error.show()
         return Exit.USAGE
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; nothing more was sent", err=True)
-        return Exit.INTERRUPTED
+        return _interrupted()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader went away, as `head` does
         return Exit.OK
@@ -208,6 +206,11 @@ def _main(arguments: Sequence[str]) -> int:
             )
         )
         return Exit.PROGRAM
+
+
+def _interrupted() -> int:
+    click.echo("interrupted; nothing more was sent", err=True)
+    return Exit.INTERRUPTED
 
 
 # Helpers -----------------------------------------------------------------------------------------

@@ -2,9 +2,8 @@
 
 Takes files, answers with a ContactList; nothing is sent or stored here. Every row ends as exactly one of
 kept, joined (somebody who shares an inbox with a kept row: one letter greets both) and rejected, with its
-line, its column and a suggestion, so nobody can vanish. Several lists are merged: one letter per address and
-person. Raises ContactsError when a file as a whole cannot be read, UsageError for a --map that fits no
-column. Known limit: persons on two rows are recognised by their names as written, and only pointed out.
+line, its column and a suggestion, so nobody can vanish. Who is who on all the lists, merging.py knows.
+Raises ContactsError when a file as a whole cannot be read, UsageError for a --map that fits no column.
 """
 
 from __future__ import annotations

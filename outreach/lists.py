@@ -31,9 +31,9 @@ class RowProblem:
     cell: str = ""  # as spreadsheets call it: C5
 
     def __str__(self) -> str:
-        value = f" {self.value!r}" if self.value else ""
+        value = repr(self.value) if self.value else ""
         hint = f" → {self.suggestion}" if self.suggestion else ""
-        what = f"{self.column}{value}: " if self.column or value else ""
+        what = f"{self.column} {value}".strip() + ": " if self.column or value else ""
         where = f"{self.file}:{self.line}" + (f" ({self.cell})" if self.cell else "")
         return f"{where}: {self.severity}: {what}{self.problem}{hint}"
 

@@ -214,6 +214,19 @@ def test_in_a_sheet_every_cell_is_text(tmp_path: Path) -> None:
     assert rows(target)[1] == ["a@x.example", "=1+1", "0049"]
 
 
+def test_a_workbook_that_would_take_all_the_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "email,name\na@x.example,Ann\nb@x.example,Bo\n"
+    for limit, most in (("_MOST_CELLS", 4), ("_MOST_TEXT", 27)):
+        monkeypatch.setattr(clean, limit, most)
+        written(tmp_path, text, ".xlsx")
+        monkeypatch.setattr(clean, limit, most - 1)
+        with pytest.raises(UsageError, match="more than a spreadsheet can hold"):
+            written(tmp_path, text, ".xlsx")
+        monkeypatch.undo()
+
+
 def test_what_a_sheet_cannot_hold_is_refused_with_the_next_step(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="more than a spreadsheet can hold") as caught:
         written(tmp_path, f"email,note\na@x.example,{'x' * 32_768}\n", ".xlsx")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from outreach import address, contacts
+from outreach import address, contacts, merging
 from outreach.lists import ContactList
 
 # No wall clock in tests; not more examples, since each reads files.
@@ -194,6 +194,21 @@ def test_who_shares_an_inbox_is_greeted_once(tmp_path: Path) -> None:
     assert (one.name, people.joined, len(people.rejected)) == ("Ann Lee, Bo Ray", 1, 3)
     assert "a.csv:4 country: line 3 says 'DE'; that is used" in said(people), "compared with the same person"
     assert not any("Ann Lee, Bo Ray'" in words for words in said(people))
+
+
+def test_an_inbox_of_very_many_people_takes_no_more_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merging, "_MOST", 2)
+    rows = "a@x.example,Ann Lee\na@x.example,Bo Ray\na@x.example,Cy Coe\na@x.example,Bo Ray\n"
+    (tmp_path / "list.csv").write_text(f"email,name\n{rows}")
+    people = contacts.read([tmp_path / "list.csv"])
+    assert [one.name for one in people.contacts] == ["Ann Lee, Bo Ray"]
+    assert (people.rows, people.joined) == (4, 1)
+    assert [(one.line, one.problem) for one in people.rejected] == [
+        (4, "2 people share this inbox already; it gets one letter"),
+        (5, "same address as line 3; kept once"),
+    ]
 
 
 def test_an_organisation_without_names_is_one_contact(tmp_path: Path) -> None:

@@ -85,3 +85,13 @@ def test_what_stands_on_a_shelf_is_made_anew_each_time() -> None:
     made.append({"a": "1"})
     made[0]["a"] = "2"
     assert made == [{"a": "1"}]
+
+
+def test_long_rows_are_packed_few_together_and_found_again() -> None:
+    values: list[tuple[object, ...]] = [(str(n) * 50_000,) for n in range(10, 40)]
+    made = shelf(values)
+    assert len(made._blocks) > 10, "a block is closed by its bytes, not only by its rows"
+    made.replace(17, ("changed",))
+    values[17] = ("changed",)
+    assert list(made) == values
+    assert [made[n] for n in range(29, -1, -1)] == values[::-1]
