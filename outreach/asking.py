@@ -53,7 +53,12 @@ class Consent:
         return answer in ("y", "yes")
 
     def ask(
-        self, chosen: Callable[[Contact], bool], limit: int | None, joins: bool, ledger: Ledger | None
+        self,
+        chosen: Callable[[Contact], bool],
+        limit: int | None,
+        joins: bool,
+        ledger: Ledger | None,
+        not_before: float | None = None,
     ) -> int:
         """Ask once; return how many letters go. Raises UsageError when the answer is no."""
         from outreach import mailing
@@ -61,7 +66,16 @@ class Consent:
         if self.approved:
             mailing.refuse_unapproved(self.approved, self.plan, self.changes, ledger, joins, self.revise)
         question = mailing.question(
-            self.plan, self.changes, chosen, limit, joins, self.revise, self.settings, ledger, time.time()
+            self.plan,
+            self.changes,
+            chosen,
+            limit,
+            joins,
+            self.revise,
+            self.settings,
+            ledger,
+            time.time(),
+            not_before,
         )
         if question.count == 0 or self.yes or self.approved:
             return question.count

@@ -107,6 +107,23 @@ def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def _pace_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option(
+            "--not-before",
+            metavar="WHEN",
+            help="Nothing of the mailing leaves before, like 'mon 09:00'; now lifts it.",
+        ),
+        click.option(
+            "--window", metavar="W", help="Sending hours of the reader, like 'mon-fri 09:00-18:00'."
+        ),
+        click.option("--rate-per-domain", metavar="R", help="Limits per recipient mail domain."),
+        click.option("--rate", metavar="R", help="Limits, like '100/hour, 400/day' or unlimited."),
+    ):
+        command = option(command)
+    return command
+
+
 _json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
 
@@ -723,6 +740,7 @@ def preview(
 @_contacts_option
 @_filter_options
 @click.option("--name", metavar="MAILING", help="The mailing's name. Default: the letter's")
+@_pace_options
 @_json_option
 @click.pass_obj
 def plan(
@@ -732,6 +750,10 @@ def plan(
     only: tuple[str, ...],
     excepted: tuple[str, ...],
     name: str | None,
+    rate: str | None,
+    rate_per_domain: str | None,
+    window: str | None,
+    not_before: str | None,
     as_json: bool,
 ) -> None:
     """Show who gets what, who does not and why, and how long it takes.
@@ -742,14 +764,15 @@ def plan(
     from outreach import asking, mailing, screens
     from outreach import plan as story
 
-    settings = app.settings()
+    settings = app.settings(RATE=rate, RATE_PER_DOMAIN=rate_per_domain, WINDOW=window)
+    embargo = _moment(not_before)
     people, text = _read(app, settings, letter, files)
     with _existing_ledger(settings) as ledger:
         made = _plan(app, settings, people, text, ledger, name)
         changes = mailing.compare(made, ledger)
         asking.say_vanished(app.console, changes)
         asking.say_changed(app.console, made, changes)
-        document = story.document(made, settings, ledger, only, excepted, None, time.time())
+        document = story.document(made, settings, ledger, only, excepted, None, time.time(), embargo)
     if as_json:
         _dump(document)
     else:
@@ -777,8 +800,7 @@ def rehearse(app: App, letter: str | None, files: tuple[Path, ...], folder: Path
     from outreach import plan as story
     from outreach.ledger import Ledger
 
-    unlimited = {"WINDOW": "always", "REST": "0", "PROXY": ""}
-    settings = app.settings(**unlimited)
+    settings = app.settings(REST="0", PROXY="")
     people, text = _read(app, settings, letter, files, shipped_too=True)
     inbox = rehearsal.prepare(folder)
     with inbox.serve() as port, Ledger(folder / rehearsal.LEDGER, create=True) as ledger:
@@ -859,8 +881,7 @@ def settings(app: App, as_json: bool) -> None:
 )
 @click.option("--test-to", metavar="ADDRESS", help="Only send test mails, to this address of your own.")
 @click.option("--to", metavar="EMAIL", help="With --test-to: the letter of this contact.")
-@click.option("--rate", metavar="R", help="Limits, like '100/hour, 400/day' or unlimited.")
-@click.option("--rate-per-domain", metavar="R", help="Limits per recipient mail domain.")
+@_pace_options
 @click.option("--connections", type=int, metavar="N", help="Connections at once.")
 @click.option(
     "--wait/--no-wait", default=True, help="Stay until all is done, or end when nothing is due now."
@@ -890,6 +911,8 @@ def send(
     to: str | None,
     rate: str | None,
     rate_per_domain: str | None,
+    window: str | None,
+    not_before: str | None,
     connections: int | None,
     wait: bool,
     add_new: bool,
@@ -912,8 +935,10 @@ def send(
     settings = app.settings(
         RATE=rate,
         RATE_PER_DOMAIN=rate_per_domain,
+        WINDOW=window,
         CONNECTIONS=None if connections is None else str(connections),
     )
+    embargo = _moment(not_before)
     test_address = _test_address(test_to, to, dry_run)
     if name is not None and not name.strip():
         raise UsageError("a mailing needs a name", "leave --name out: then it has the letter's")
@@ -933,7 +958,7 @@ def send(
             story.refuse_nothing(made)
         asking.say_vanished(app.console, changes)
         if dry_run:
-            document = story.document(made, settings, existing, only, excepted, limit, time.time())
+            document = story.document(made, settings, existing, only, excepted, limit, time.time(), embargo)
             if as_json:
                 _dump(document)
             else:
@@ -947,17 +972,22 @@ def send(
         consent = asking.Consent(app.console, settings, made, changes, server, yes, approved, add_new, revise)
         joins = consent.joins()
         story.refuse_gaps(text, mailing.joining(made, changes, joins, revise), allow_fallback, allow_stale)
-        count = consent.ask(chosen, limit, joins, existing)
+        count = consent.ask(chosen, limit, joins, existing, embargo)
     password = consent.password() if count else None
     with Ledger(settings.ledger, create=True) as ledger:
-        running = mailing.record(made, changes, joins, ledger, time.time(), revise, chosen)
+        running = mailing.record(made, changes, joins, ledger, time.time(), revise, chosen, embargo)
         # Nothing to ask about was nothing to consent to, whatever was given back meanwhile.
         ready = mailing.select(ledger, running, chosen, limit, time.time()) if count else []
         selected = [one.id for one in ready]
+        if selected and wait:
+            app.console.say(
+                "Closing the lid only pauses: it goes on when the machine wakes. "
+                "Ctrl-C stops; the same command continues."
+            )
         with app.console.progress() as observe:
             orders = mailing.orders(settings, server, password, wait=wait)
             result = delivery.run(ledger, running, selected, orders, observe)
-        document = report.status(ledger, running, settings.rate, settings.domain_limits, orders.account)
+        document = report.status(ledger, running, settings)
     with heard(1):
         if as_json:
             _dump(document)
@@ -966,6 +996,16 @@ def send(
     if result.error is not None:
         app.console.error(result.error)
     return mailing.exit_code(result)
+
+
+def _moment(text: str | None) -> float | None:
+    """Read --not-before."""
+    from outreach import windows
+
+    try:
+        return None if text is None else windows.parse_moment(text, time.time())
+    except ValueError as error:
+        raise UsageError(f"--not-before: {error}") from None
 
 
 def _test_address(test_to: str | None, to: str | None, dry_run: bool) -> str | None:
@@ -1251,7 +1291,7 @@ def status(app: App, mailing: str | None, as_json: bool, watch: bool) -> None:
     while True:
         with _reading(settings) as ledger:
             found = _find_mailing(ledger, mailing)
-            document = report.status(ledger, found, settings.rate, settings.domain_limits, settings.account)
+            document = report.status(ledger, found, settings)
         if as_json:
             _dump(document)
         else:

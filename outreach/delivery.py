@@ -21,20 +21,23 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from outreach import address, message, retry, throttle
-from outreach.agenda import Agenda
+from outreach import address, forecast, message, places, retry, throttle, times
+from outreach.agenda import Agenda, Entry
+from outreach.clocks import Clock
 from outreach.connection import Opened, Opening
 from outreach.errors import Exit, LedgerError, OutreachError, StoppedError
+from outreach.forecast import Past
 from outreach.health import Health
-from outreach.institutions import DomainLimits
 from outreach.ledger import Delivery, Frozen, Ledger, Mailing, Suppression
 from outreach.letters import Letter
 from outreach.links import Link
-from outreach.model import OPEN_STATES, Limit, Outcome, Rendered, Scope, Server, State, Verdict
+from outreach.model import OPEN_STATES, Outcome, Rendered, Scope, Server, State, Verdict
+from outreach.pace import Pace, Slowed
 from outreach.retry import Run
 from outreach.smtp import Closed, Event, Finished, Phase
+from outreach.throttle import History
 from outreach.times import lasts
 
 _MAILS_PER_SESSION = 100
@@ -43,7 +46,8 @@ _GRACE_SECONDS = 30  # how long mails in flight may finish after the first signa
 _QUICK = 0.01  # seconds: a server that answers the dot within this keeps one mail at a time in doubt
 _SLOW_OPENING = 5.0  # seconds after which people are told what is waited for
 _FRESH = 5.0  # seconds; a session that was idle for longer may be dead, and is asked carefully
-_JUMP = 30.0  # seconds that the clock may be away from the monotonic one before it counts as set
+_JUMP = 30.0  # seconds that the clock was set, or the machine slept, before sessions are given up
+_LOOK = 1.0  # seconds after which the ledger is asked again what the server bears: another run may know more
 _FORESEE_SECONDS = 60.0  # how often the end is worked out anew from the limits
 _FORESEE_MAILS = 20_000  # above this it would hold up the loop
 
@@ -56,8 +60,7 @@ class Orders:
     user: str
     password: str | None
     ehlo_name: str
-    rate: tuple[Limit, ...]
-    domain_limits: DomainLimits
+    pace: Pace
     connections: int
     retry: tuple[int, ...]
     give_up: int
@@ -100,7 +103,7 @@ class _Work:
     """A claimed delivery with its message."""
 
     delivery: Delivery
-    slot: int
+    slot: int  # 0: given back
     started_at: float
     data: bytes = b""
 
@@ -131,13 +134,13 @@ def run(
     selection: Iterable[int],
     orders: Orders,
     observe: Observer = lambda progress, note: None,
-    clock: Callable[[], float] = time.time,
+    clock: Clock | None = None,
 ) -> Result:
     """Send the selected deliveries of a mailing, as far as they are open, until done, told or forced to stop.
 
     Raises LedgerError when the ledger fails; everything else that stops a run is in the result.
     """
-    loop = _Loop(ledger, mailing, set(selection), orders, observe, clock)
+    loop = _Loop(ledger, mailing, set(selection), orders, observe, clock or Clock())
     with loop.signals():
         try:
             return loop.run()
@@ -156,14 +159,17 @@ class _Loop:
         selection: set[int],
         orders: Orders,
         observe: Observer,
-        clock: Callable[[], float],
+        clock: Clock,
     ) -> None:
         self.ledger, self.mailing, self.selection, self.orders = ledger, mailing, selection, orders
-        self.observe, self.clock = observe, clock
+        self.observe, self.clocks, self.clock = observe, clock, clock.now
+        self.pace, self.looked_at = orders.pace, -_LOOK
         self.frozen = ledger.versions(mailing)
         self.letters: dict[int, Letter] = {}
         self.today = datetime.date.fromisoformat(mailing.today)
-        self.queue = Agenda()
+        self.queue = Agenda(self.pace)
+        self.open_slots: set[int] = set()  # transactions that the server has not answered yet
+        self.waits_for: float | None = None  # the opening of a window that people were told of
         self.lanes: list[_Lane] = []
         self.opening: Opening | None = None
         self.opening_since = 0.0  # monotonic; 0 once people were told
@@ -182,8 +188,8 @@ class _Loop:
         for end in (self.wake_reader, self.wake_writer):
             end.setblocking(False)
         self.selector.register(self.wake_reader, selectors.EVENT_READ)
-        self.progress = Progress(ledger.counts(mailing), started_at=clock())
-        self.wall, self.tick = clock(), time.monotonic()
+        self.progress = Progress(ledger.counts(mailing), started_at=clock.now())
+        self.wall, self.steady, self.awake = clock.now(), clock.steady(), clock.awake()
         self.shown_at = 0.0
         self.foreseen_at, self.limits_end = -_FORESEE_SECONDS, 0.0
 
@@ -192,8 +198,9 @@ class _Loop:
     def run(self) -> Result:
         now = self.clock()
         freed, unknown = self.ledger.begin_run(now)
-        if self.ledger.mend_times(now, self._longest_wait):
+        if self._mend_times(now) < 0:
             self.observe(self.progress, "the clock of this machine was ahead when the last mails were sent")
+        self._look_at_pace()
         self.progress.counts = self.ledger.counts(self.mailing)
         self._refill()
         self.progress.total = len(self.queue)
@@ -226,6 +233,9 @@ class _Loop:
         """Tell whether nothing new may leave."""
         return self.health.stop is not None or self.interrupts > 0
 
+    def _mend_times(self, now: float) -> float:
+        return self.ledger.mend_times(now, self._longest_wait, self.clocks.boot, self.clocks.steady())
+
     def _finished(self) -> bool:
         if any(lane.busy for lane in self.lanes):
             return False
@@ -236,7 +246,7 @@ class _Loop:
             return not self._refill(settle=True)
         if not self.orders.wait:
             self._account_free()
-            return not self._is_due(now)
+            return not (self._is_due(now) and self.queue.is_due(now, self._domain_free))
         return False
 
     def _refill(self, settle: bool = False) -> bool:
@@ -244,11 +254,18 @@ class _Loop:
         if settle:  # another run may have died meanwhile
             self.ledger.settle_dead_runs(self.clock())
         found = False
+        self.mailing = self.ledger.mailing(self.mailing.name) or self.mailing  # an embargo may be new
         for one in self.ledger.deliveries(self.mailing, OPEN_STATES):
             if one.id in self.selection and one.lease is None and one.id not in self.queue:
-                self.queue.add(one.id, one.domain, one.next_attempt_at)
+                self._queue(one, one.next_attempt_at)
                 found = True
         return found
+
+    def _queue(self, one: Delivery, due: float, tried: bool = False) -> None:
+        """Let a delivery wait for its turn."""
+        due = max(due, self.mailing.not_before)
+        place = places.of(one.contact) if self.pace.window else None
+        self.queue.add(Entry(one.id, one.domain, due, place, tried or one.attempts > 0))
 
     def _turn(self) -> None:
         self._watch_clock()
@@ -302,7 +319,7 @@ class _Loop:
         if self._has_to_decide():
             return 0.0
         now, tick = self.clock(), time.monotonic()
-        until = [1.0]
+        until = [self.clocks.longest_wait]
         until += [lane.deadline - tick for lane in self.lanes if lane.deadline is not None]
         if (held := self._held()) and not self.stopping:
             return held
@@ -356,19 +373,26 @@ class _Loop:
             words = f"bad mailbox: {outcome.code} {outcome.reply}"[:300]
             source = f"mailing {self.mailing.name}"
             self.ledger.suppress([Suppression(one.address, words, source, now, dead=True)], now)
+        self.open_slots.discard(work.slot)
         if not outcome.reached_rcpt and work.slot:
             self.ledger.release_slot(work.slot)
+        elif self.pace.counts:
+            self.ledger.close_slot(work.slot, now)
         state = decision.state
         if state is State.PLANNED:
             state = State.DEFERRED if one.attempts else State.PLANNED
-            self.queue.add(one.id, one.domain, now)
+            self._queue(one, now)
         elif state is State.DEFERRED and due is not None:
-            self.queue.add(one.id, one.domain, due)
+            self._queue(one, due, tried=True)
         self._count(one, state)
         others = self._others()
         if decision.run is Run.SLOW_DOWN and outcome.code == 421 and others:
             self.connections = others
-        if note := self.health.saw(outcome, decision, now, len(self.queue), others):
+        asked_before = self.health.asked_at
+        note = self.health.saw(outcome, decision, now, len(self.queue), others)
+        if self.health.asked_at > asked_before:
+            note = self._slow_down(now, f"{outcome.code} {outcome.reply}", note)
+        if note:
             self.observe(self.progress, note)
         self._tell(one, state, outcome, decision)
 
@@ -413,14 +437,44 @@ class _Loop:
         return None if due is None else max(due, self.account_free_at, self.health.resume_at)
 
     def _account_free(self) -> float:
-        history = self.ledger.history(account=self.orders.account)
-        self.account_free_at = throttle.earliest(self.orders.rate, history)
+        self._look_at_pace()
+        if self.pace.rate or self.pace.least:
+            history = self._history(account=self.orders.account)
+            self.account_free_at = throttle.earliest(self.pace.rate, history, self.pace.gap)
         return self.account_free_at
+
+    def _history(self, account: str | None = None, domain: str | None = None) -> History:
+        """Return the history of the ledger; what the server has not answered yet counts as of now."""
+        history, now = self.ledger.history(account, domain), self.clock()
+
+        def nth(n: int) -> throttle.Slot | None:
+            slot = history(n)
+            return replace(slot, at=now) if slot is not None and slot.seed in self.open_slots else slot
+
+        return nth
+
+    def _look_at_pace(self) -> None:
+        """Keep to what the server has asked for, whichever run it told."""
+        tick = time.monotonic()
+        if tick < self.looked_at + _LOOK:
+            return
+        self.looked_at, now = tick, self.clock()
+        self.pace = self.ledger.slowed(self.orders.account).applied(self.orders.pace, now)
+        self.health.resume_at = max(self.health.resume_at, self.pace.resume_at)
+
+    def _slow_down(self, now: float, words: str, note: str) -> str:
+        """Send at half the pace from now on, this run and the next ones; return what people are told."""
+        history = self.ledger.history(account=self.orders.account)
+        gap = throttle.halved(self.orders.pace.gap, self.pace.least, history)
+        resume_at = self.health.resume_at if self.health.stop is None else now
+        self.ledger.slow_down(self.orders.account, Slowed(gap, now, resume_at, words[:300]))
+        self.looked_at = -_LOOK
+        return f"{note}, at half the pace: a mail every {lasts(gap)}" if note else ""
 
     def _roomiest(self) -> _Lane | None:
         """Return the lane that a due mail is given to: an idle one, else one with room behind its mail."""
         found = None
-        limited = bool(self.orders.rate or self.orders.domain_limits)
+        limited = bool(self.pace)
         for lane in self.lanes:
             session = lane.session
             if lane.ready or lane.mails >= _MAILS_PER_SESSION:
@@ -446,20 +500,32 @@ class _Loop:
                 continue
             if passed_over:
                 self.progress.counts = self.ledger.counts(self.mailing)
-            ideal = now
-            if self.orders.rate:
-                history = self.ledger.history(account=self.orders.account)
-                ideal = throttle.ideal(self.orders.rate, history, now)
-            slot = self.ledger.take_slot(self.orders.account, one.domain, now, ideal)
+            lane.ready = _Work(one, self._take_slot(one.domain, now), now)
             self._account_free()
-            lane.ready = _Work(one, slot, now)
             lane.mails += 1
             return lane, lane.ready
         return None
 
     def _domain_free(self, domain: str) -> float:
-        limits = self.orders.domain_limits.of(domain)
-        return throttle.earliest(limits, self.ledger.history(domain=domain)) if limits else 0.0
+        limits = self.pace.domains.of(domain)
+        if not limits:
+            return 0.0
+        return throttle.earliest(limits, self._history(domain=domain), self.pace.gap_of(domain))
+
+    def _take_slot(self, domain: str, now: float) -> int:
+        """Count a transaction that begins now. Runs inside the turn's transaction."""
+        pace, account = self.pace, self.orders.account
+        ideals = [
+            throttle.ideal(limits, self.ledger.history(*whose), now, gap) if gap else now
+            for limits, whose, gap in (
+                (pace.rate, (account,), pace.gap),
+                (pace.domains.of(domain), (None, domain), pace.gap_of(domain)),
+            )
+        ]
+        slot = self.ledger.take_slot(account, domain, now, *ideals)
+        if pace.counts:
+            self.open_slots.add(slot)
+        return slot
 
     def _build(self, lane: _Lane, work: _Work) -> None:
         """Build the message of a claimed delivery, and begin it if the session takes it now."""
@@ -539,9 +605,12 @@ class _Loop:
         """Release a claim; it keeps counting against the limits if the server was told the recipient."""
         one = work.delivery
         self.ledger.release(one.id)
+        self.open_slots.discard(work.slot)
         if not named:
             self.ledger.release_slot(work.slot)
-        self.queue.add(one.id, one.domain, one.next_attempt_at)
+        elif self.pace.counts:
+            self.ledger.close_slot(work.slot, self.clock())
+        self._queue(one, one.next_attempt_at)
 
     def _version(self, one: Delivery) -> Frozen:
         if one.version_id not in self.frozen:  # revised by another process since this run began
@@ -580,7 +649,7 @@ class _Loop:
         if self._roomiest() or any(lane.session.phase is Phase.RESET for lane in self.lanes):
             return
         now = self.clock()
-        if self._is_due(now) and self._account_free() <= now:
+        if self._is_due(now) and self._account_free() <= now and self.queue.is_due(now, self._domain_free):
             self.opening = Opening(
                 self.orders.server, self.orders.user, self.orders.password, self.orders.ehlo_name, self._wake
             )
@@ -614,7 +683,10 @@ class _Loop:
     def _listen(self) -> list[tuple[_Lane, Event]]:
         """Wait until something can happen; return what the sessions make of it."""
         events: list[tuple[_Lane, Event]] = []
-        for key, _ in self.selector.select(self._patience()):
+        idle = self.opening is None and not any(
+            lane.busy or lane.session.phase is not Phase.READY for lane in self.lanes
+        )
+        for key, _ in self.clocks.select(self.selector, self._patience(), idle):
             if isinstance(key.data, _Lane):
                 events += [(key.data, event) for event in key.data.read()]
                 self._check_step(key.data)
@@ -688,22 +760,27 @@ class _Loop:
 
     def _watch_clock(self) -> None:
         """Notice that the clock was set, or that the machine slept: no session lives through that."""
-        wall, tick = self.clock(), time.monotonic()
-        moved = (wall - self.wall) - (tick - self.tick)
-        self.wall, self.tick = wall, tick
-        if abs(moved) < _JUMP:
+        wall, steady, awake = self.clocks.now(), self.clocks.steady(), self.clocks.awake()
+        moved = (wall - self.wall) - (steady - self.steady)
+        slept = (steady - self.steady) - (awake - self.awake)
+        self.wall, self.steady, self.awake = wall, steady, awake
+        if max(abs(moved), slept) < _JUMP:
             return
-        what = "this machine slept, or its clock was set forward" if moved > 0 else "the clock was set back"
-        self.observe(self.progress, f"{what} by {lasts(abs(moved))}; going on with new sessions")
-        self.foreseen_at = -_FORESEE_SECONDS
+        what = []
+        if slept >= _JUMP:
+            what.append(f"this machine slept for {lasts(slept)}")
+        if abs(moved) >= _JUMP:
+            way = "back" if moved < 0 else "forward"
+            what.append(f"the clock was set {way} by {lasts(abs(moved))}")
+        self.observe(self.progress, f"{'; '.join(what)}; going on with new sessions")
+        self.foreseen_at = self.looked_at = -_FORESEE_SECONDS
         self.health.resume_at = min(self.health.resume_at, wall)
         with self.ledger.transaction():
             for lane in self.lanes:
                 if not lane.in_flight:
                     self._withdraw(lane)
-        if moved < 0:
-            self.ledger.mend_times(wall, self._longest_wait)
-        self.queue = Agenda()
+        self._mend_times(wall)
+        self.queue = Agenda(self.pace)
         self._refill()
         self._account_free()
 
@@ -733,17 +810,21 @@ class _Loop:
 
     def _limits_end(self, now: float) -> float:
         """Return when the queue would be empty if only the limits counted; 0 when nothing limits."""
-        orders = self.orders
-        if not (orders.rate or orders.domain_limits) or not 0 < len(self.queue) <= _FORESEE_MAILS:
+        if not 0 < len(self.queue) <= _FORESEE_MAILS:
             return 0.0
-        return throttle.simulate(
-            self.queue.domains(),
-            orders.rate,
-            orders.domain_limits,
-            now,
-            self.ledger.recent(orders.account),
-            lambda domain: self.ledger.history(domain=domain),
-        ).last
+        past = Past(self.ledger.recent(self.orders.account), lambda name: self.ledger.history(domain=name))
+        return forecast.simulate(self.queue, self.pace, now, past).last
+
+    def _tell_hours(self, now: float, next_at: float | None) -> None:
+        """Say once that everybody who is left has other hours now."""
+        place = self.queue.waits_at() if self.pace.window else None
+        if place is None or next_at is None or next_at < now + _IDLE_SECONDS or next_at == self.waits_for:
+            return
+        if next_at == self.pace.window.opens(now, place):
+            self.waits_for = next_at
+            there = "" if not place.zone else f", {times.there(next_at, places.zone(place.zone))} in {place}"
+            hours = f"outside the sending hours ({self.pace.window}) of everybody who is left"
+            self.observe(self.progress, f"{hours}; going on {times.when(next_at)}{there}")
 
     def _show(self, force: bool = False) -> None:
         tick = time.monotonic()
@@ -753,6 +834,7 @@ class _Loop:
         now, progress = self.clock(), self.progress
         next_at = self._next_at()
         progress.next_at = next_at if next_at is not None and next_at > now else None
+        self._tell_hours(now, next_at)
         left = len(self.queue) + sum(lane.session.busy for lane in self.lanes)
         if tick >= self.foreseen_at + _FORESEE_SECONDS:
             self.foreseen_at, self.limits_end = tick, self._limits_end(now)

@@ -16,7 +16,7 @@ from outreach.breaker import Breaker
 from outreach.errors import Exit, OutreachError, ServerError, StoppedError
 from outreach.model import Kind, Outcome, Scope, Verdict
 from outreach.retry import Decision, Run
-from outreach.times import when
+from outreach.times import clock
 
 _TROUBLES = 12  # failed sessions in a row before the run stops: about twenty minutes
 _LONGEST_PAUSE = 300.0  # seconds
@@ -31,6 +31,7 @@ class Health:
         """`steps` are the back-off seconds, as for a deferred recipient."""
         self.stop: OutreachError | None = None
         self.resume_at = 0.0  # nothing leaves before
+        self.asked_at = 0.0  # when the server last asked for less
         self._server, self._steps = server, steps
         self._breaker = Breaker() if breaker else None
         self._troubles = self._slowed = 0
@@ -66,6 +67,8 @@ class Health:
         match decision.run:
             case Run.STOP:
                 self._refusals += 1
+                if outcome.kind is Kind.QUOTA:
+                    self.asked_at = now
                 if not outcome.reached_rcpt or self._refusals > 1 or left < 2:
                     self._stop(self._refused(outcome, words))
             case Run.SLOW_DOWN if (
@@ -93,9 +96,10 @@ class Health:
         if now < self.resume_at:
             return ""
         self._slowed += 1
+        self.asked_at = now
         self.resume_at = now + retry.step(self._slowed, self._steps)
         if self._slowed < _SLOWED:
-            return f"the server wants less from us ({words}); going on {when(self.resume_at)}"
+            return f"the server wants less from us ({words}); going on {clock(self.resume_at)}"
         message = f"{self._server} wants less from us, {self._slowed} times in a row: {words}"
         self._stop(StoppedError(message, "lower OUTREACH_RATE; run the same command again later"))
         return ""

@@ -186,6 +186,31 @@ def number(value: float, language: str) -> str:
     return str(format_decimal(value, locale=locale(language) or "en"))
 
 
+@cache
+def weekend(country: str) -> frozenset[int]:
+    """Return the days off in a country (CLDR), 0 being Monday; Saturday and Sunday where nobody knows."""
+    try:
+        there = Locale.parse(f"und_{country}") if country else None
+    except (UnknownLocaleError, ValueError):
+        there = None
+    if there is None or there.territory != country:
+        return frozenset({5, 6})
+    days = (there.weekend_end - there.weekend_start) % 7 + 1
+    return frozenset((there.weekend_start + n) % 7 for n in range(days))
+
+
+def only_zone(country: str) -> str:
+    """Return the one time zone of a country (CLDR); empty when it has several, or none."""
+    zones = get_global("territory_zones").get(country, ())
+    return str(zones[0]) if len(zones) == 1 else ""
+
+
+def windows_zone(name: str) -> str | None:
+    """Return the zone that Windows calls so (Iran Standard Time → Asia/Tehran; CLDR), or None."""
+    zones = get_global("windows_zone_mapping")
+    return next((str(zone) for windows, zone in zones.items() if windows.casefold() == name.casefold()), None)
+
+
 # The chain of fallbacks ----------------------------------------------------------------------------
 
 

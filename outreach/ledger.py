@@ -34,6 +34,7 @@ from outreach import address, schema
 from outreach.errors import Exit, LedgerError
 from outreach.locks import Locks
 from outreach.model import HELD_STATES, OPEN_STATES, Contact, Identity, Outcome, Scope, State, Verdict
+from outreach.pace import Slowed
 from outreach.schema import about as _about
 from outreach.schema import attempt as _attempt
 from outreach.schema import delivery as _delivery
@@ -42,6 +43,7 @@ from outreach.schema import file as _file
 from outreach.schema import mailing as _mailing
 from outreach.schema import metadata as _metadata
 from outreach.schema import slot as _slot
+from outreach.schema import slowed as _slowed
 from outreach.schema import suppression as _suppression
 from outreach.schema import version as _version
 from outreach.throttle import History, Slot
@@ -51,6 +53,8 @@ _DAY = 86400
 _MOST_VALUES = 500  # that one statement asks for
 _SHARE = "share:"  # what the name of a shared key begins with in `about`; its check digits follow
 _MAY_PASS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EROFS)
+_CLOCK = "clock"  # in `about`: the machine's run, and the clock's distance from its steady seconds
+_ALL = sa.true()
 _CLOCKS_DIFFER = 5.0  # seconds that are no reason to doubt the clock
 
 logging.getLogger("sqlalchemy").addHandler(logging.NullHandler())  # what fails is raised; nothing is logged
@@ -65,6 +69,7 @@ class Mailing:
     letter: str
     today: str
     created_at: float
+    not_before: float = 0.0  # nothing of it leaves before
 
 
 @dataclass(frozen=True, slots=True)
@@ -733,27 +738,61 @@ class Ledger:
                 "put back a copy; do not send without it",
             )
 
-    def mend_times(self, now: float, longest_wait: float) -> bool:
-        """Undo what a clock that was ahead has written; tell whether it was.
+    def mend_times(self, now: float, longest_wait: float, boot: str = "", steady: float = 0.0) -> float:
+        """Make times of the ledger fit a clock that was set; return by how many seconds it was, roughly.
 
-        Slots of the future become the past, with their distances kept, so that limits still hold them;
-        who would wait longer than `longest_wait` seconds is due now.
+        As long as the machine runs (`boot`), its `steady` seconds say by how much it was set, and all times
+        move along, so that limits hold as if nothing had happened. Otherwise only a clock that was set back
+        can be seen: slots of the future become the past, with their distances kept. Who was deferred and
+        would wait longer than `longest_wait` seconds is due now.
         """
         with self.transaction():
+            moved = self._clock_moved(now, boot, steady)
+            if moved:
+                self._move_times(moved, _ALL)
             latest = self._execute(sa.select(sa.func.max(_slot.c.at))).scalar() or 0.0
             ahead = latest - now
             if ahead > _CLOCKS_DIFFER:
-                change = {"at": _slot.c.at - ahead, "ideal": _slot.c.ideal - ahead}
-                self._execute(sa.update(_slot).where(_slot.c.at > now).values(**change))
+                self._move_times(-ahead, _slot.c.at > now)
             self._execute(
                 sa.update(_delivery)
-                .where(_delivery.c.lease.is_(None), _delivery.c.next_attempt_at > now + longest_wait)
+                .where(
+                    _delivery.c.lease.is_(None),
+                    _delivery.c.state == State.DEFERRED.value,
+                    _delivery.c.next_attempt_at > now + longest_wait,
+                )
                 .values(next_attempt_at=now)
             )
             self._execute(
                 sa.update(_delivery).where(_delivery.c.first_attempt_at > now).values(first_attempt_at=now)
             )
-        return ahead > _CLOCKS_DIFFER
+            later = _slowed.c.asked_at > now
+            self._execute(sa.update(_slowed).where(later).values(asked_at=now, resume_at=now))
+        return moved or (-ahead if ahead > _CLOCKS_DIFFER else 0.0)
+
+    def _clock_moved(self, now: float, boot: str, steady: float) -> float:
+        """Return by how many seconds the clock was set since this was last asked, while the machine ran."""
+        if not boot:
+            return 0.0
+        before, _, offset = (self._about(_CLOCK) or b"").decode().rpartition(" ")
+        moved = now - steady - float(offset) if before == boot else 0.0
+        if before == boot and abs(moved) <= _CLOCKS_DIFFER:
+            return 0.0
+        self._execute(sa.delete(_about).where(_about.c.name == _CLOCK))
+        value = f"{boot} {now - steady!r}".encode()
+        self._execute(sa.insert(_about).values(name=_CLOCK, value=value))
+        return moved
+
+    def _move_times(self, seconds: float, which: sa.ColumnElement[bool]) -> None:
+        """Move slots; with all of them also who waits, and what a server asked for."""
+        self._execute(
+            sa.update(_slot).where(which).values(_moved(_slot, seconds, "at", "ideal", "domain_ideal"))
+        )
+        if which is _ALL:
+            waits = _delivery.c.state == State.DEFERRED.value
+            values = _moved(_delivery, seconds, "next_attempt_at", "first_attempt_at")
+            self._execute(sa.update(_delivery).where(waits).values(values))
+            self._execute(sa.update(_slowed).values(_moved(_slowed, seconds, "asked_at", "resume_at")))
 
     def end_run(self) -> None:
         """Give the lock back; leases that are left are dead from then on."""
@@ -786,20 +825,14 @@ class Ledger:
 
     def history(self, account: str | None = None, domain: str | None = None) -> History:
         """Return the n-th most recent transaction of an account or of a recipient domain."""
-        where = _slot.c.account == account if account is not None else _slot.c.domain == domain
+        if account is not None:
+            statement, whose = _OF_ACCOUNT, account
+        else:
+            statement, whose = _OF_DOMAIN, domain or ""
 
         def nth(n: int) -> Slot | None:
-            query = (
-                sa.select(_slot.c.at, _slot.c.ideal, _slot.c.id)
-                .where(where)
-                .order_by(_slot.c.at.desc(), _slot.c.id.desc())
-                .limit(1)
-                .offset(n - 1)
-            )
-            row = self._execute(query).first()
-            if row is None:
-                return None
-            return Slot(row.at, row.ideal if account is not None else row.at, row.id)
+            row = self._fast(statement, whose=whose, skipped=n - 1).fetchone()
+            return Slot(*row) if row else None
 
         return nth
 
@@ -811,6 +844,21 @@ class Ledger:
             for row in self._execute(query.order_by(_slot.c.at.desc(), _slot.c.id.desc()))
         ]
         return lambda n: found[n - 1] if n <= len(found) else None
+
+    def slowed(self, account: str) -> Slowed:
+        """Return what is known of the last time that a server asked this account for less."""
+        row = self._fast(_SLOWED, account=account).fetchone()
+        return Slowed(*row) if row else Slowed()
+
+    def slow_down(self, account: str, slowed: Slowed) -> None:
+        """Keep what a server asked an account for, for every run from now on."""
+        self._execute(sa.delete(_slowed).where(_slowed.c.account == account))
+        self._execute(sa.insert(_slowed).values(account=account, **asdict(slowed)))
+
+    def set_not_before(self, mailing: Mailing, at: float) -> None:
+        """Let nothing of a mailing leave before a time; 0 lifts it."""
+        row = sa.update(_mailing).where(_mailing.c.id == mailing.id)
+        self._execute(row.values(not_before=at))
 
     def refusals_of_us(self, number: int) -> int:
         """Return how often a delivery was refused as if it were the sender's fault."""
@@ -829,6 +877,8 @@ class Ledger:
         """
         one = self.delivery(number)
         if one.lease is not None or one.state not in OPEN_STATES or one.next_attempt_at > now:
+            return None
+        if self._fast(_EMBARGO, number=number).fetchone()[0] > now:
             return None
         if self._closed(one, now, rest):
             return None
@@ -852,10 +902,16 @@ class Ledger:
         """Give a claim back: nothing of the mail itself has left."""
         self._fast(_RELEASE, number=number, run=self._locks.own)
 
-    def take_slot(self, account: str, domain: str, now: float, ideal: float) -> int:
+    def take_slot(self, account: str, domain: str, now: float, ideal: float, domain_ideal: float) -> int:
         """Count a transaction against the limits; return its number."""
-        cursor = self._fast(_TAKE_SLOT, account=account, domain=domain, at=now, ideal=ideal)
+        cursor = self._fast(
+            _TAKE_SLOT, account=account, domain=domain, at=now, ideal=ideal, domain_ideal=domain_ideal
+        )
         return int(cursor.lastrowid or 0)
+
+    def close_slot(self, number: int, now: float) -> None:
+        """Let a transaction count from now: the server has answered, so it saw the mail before."""
+        self._fast(_CLOSE_SLOT, slot=number, at=now)
 
     def release_slot(self, number: int) -> None:
         """Uncount a transaction that never reached RCPT."""
@@ -920,6 +976,10 @@ class Ledger:
         )
         if done.rowcount != 1:
             raise LedgerError(f"delivery {number} is not ours any more", exit_code=Exit.STOPPED)
+
+
+def _moved(table: sa.Table, seconds: float, *names: str) -> dict[str, Any]:
+    return {name: table.c[name] + seconds for name in names}
 
 
 def _anew(reason: str) -> dict[str, Any]:
@@ -1086,7 +1146,34 @@ _LEASE = _Statement(sa.update(_delivery).where(_this).values(lease=_given("run")
 _RELEASE = _Statement(sa.update(_delivery).where(_ours).values(lease=None))
 _INTEND = _Statement(sa.update(_delivery).where(_ours).values(state=State.SENDING.value))
 _TAKE_SLOT = _Statement(
-    sa.insert(_slot).values({name: _given(name) for name in ("account", "domain", "at", "ideal")})
+    sa.insert(_slot).values(
+        {name: _given(name) for name in ("account", "domain", "at", "ideal", "domain_ideal")}
+    )
+)
+_CLOSE_SLOT = _Statement(sa.update(_slot).where(_slot.c.id == _given("slot")).values(at=_given("at")))
+
+
+def _nth(whose: sa.Column[Any], ideal: sa.Column[Any]) -> _Statement:
+    """Ask for one of the last transactions of an account or a domain."""
+    return _Statement(
+        sa.select(_slot.c.at, ideal, _slot.c.id)
+        .where(whose == _given("whose"))
+        .order_by(_slot.c.at.desc(), _slot.c.id.desc())
+        .limit(1)
+        .offset(_given("skipped"))
+    )
+
+
+_OF_ACCOUNT, _OF_DOMAIN = _nth(_slot.c.account, _slot.c.ideal), _nth(_slot.c.domain, _slot.c.domain_ideal)
+_SLOWED = _Statement(
+    sa.select(_slowed.c.gap, _slowed.c.asked_at, _slowed.c.resume_at, _slowed.c.words).where(
+        _slowed.c.account == _given("account")
+    )
+)
+_EMBARGO = _Statement(
+    sa.select(_mailing.c.not_before)
+    .join(_delivery, _delivery.c.mailing_id == _mailing.c.id)
+    .where(_delivery.c.id == _given("number"))
 )
 _ATTEMPT = _Statement(
     sa.insert(_attempt).values({one.name: _given(one.name) for one in _attempt.c if not one.primary_key})

@@ -201,13 +201,20 @@ def question(
     settings: Settings,
     ledger: Ledger | None,
     now: float,
+    not_before: float | None = None,
 ) -> Question:
     """Put the run into one sentence. Above 500 letters the answer is their number."""
     items = [item.contact for item in changes.new if joins]
     going = [one.contact for one in changes.open if one.address not in plan.refused]
     people = [contact for contact in [*going, *items] if chosen(contact)][:limit]
-    ends = plans.duration(people, settings, ledger, now)[1]
-    pace = settings.pace + (f", until {when(ends)}" if settings.pace != "unlimited" else "")
+    if not_before is None:
+        not_before = changes.mailing.not_before if changes.mailing else 0.0
+    ends = plans.duration(people, settings, ledger, now, not_before)[1]
+    pace = str(settings.pace)
+    if not_before > now:
+        pace += f", not before {when(not_before)}"
+    if settings.pace or not_before > now:
+        pace += f", until {when(ends)}"
     count = len(people)
     if changes.mailing is not None:
         begin = f"Continue {plan.name}: {_many(count, 'letter')} still to send"
@@ -247,6 +254,7 @@ def record(
     now: float,
     revise: bool = False,
     chosen: Callable[[Contact], bool] = lambda contact: True,
+    not_before: float | None = None,
 ) -> Mailing:
     """Write the plan down: mailing, frozen version, deliveries, and who gets none and why.
 
@@ -277,6 +285,9 @@ def record(
             ledger.add_deliveries(mailing, version, _deliveries(plan, new, ledger))
             ledger.revise(mailing, version, _deliveries(plan, again, ledger))
         ledger.add_excluded(mailing, plan.excluded, now)
+        if not_before is not None:
+            ledger.set_not_before(mailing, not_before)
+            mailing = replace(mailing, not_before=not_before)
     return mailing
 
 
@@ -419,8 +430,7 @@ def orders(
         user=settings.user if password else "",
         password=password,
         ehlo_name=settings.ehlo_name,
-        rate=settings.rate,
-        domain_limits=settings.domain_limits,
+        pace=settings.pace,
         connections=settings.connections,
         retry=settings.retry,
         give_up=settings.give_up,

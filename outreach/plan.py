@@ -16,15 +16,18 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from outreach import address, coverage, forecast, languages, message, throttle
+from outreach import address, coverage, forecast, languages, message, places
+from outreach.agenda import Entry
 from outreach.errors import ContactsError, LetterError, Problem, UsageError
+from outreach.forecast import Past
 from outreach.ledger import Ledger, others
 from outreach.letters import Choice, Letter
 from outreach.lists import ContactList
 from outreach.model import CONTACT_COLUMNS, OPEN_STATES, Contact, Identity
+from outreach.pace import Pace
 from outreach.settings import Settings
-from outreach.throttle import History
 from outreach.times import iso
+from outreach.windows import Window
 
 NOBODY = Identity("Your name", "you@outreach.example")  # shown before a sender is set
 
@@ -206,29 +209,45 @@ def _value(contact: Contact, name: str) -> str:
 
 
 def duration(
-    contacts: Iterable[Contact], settings: Settings, ledger: Ledger | None, now: float
+    contacts: Iterable[Contact], settings: Settings, ledger: Ledger | None, now: float, begins: float = 0.0
 ) -> tuple[float, float]:
-    """Return when the first and the last of these letters would leave at the settings' limits."""
-    domains = [address.domain(contact.email) for contact in contacts]
-    history, of_domain = _histories(settings, ledger)
-    found = throttle.simulate(domains, settings.rate, settings.domain_limits, now, history, of_domain)
+    """Return when the first and the last of these letters would leave, none before `begins`."""
+    found = forecast.simulate(_entries(contacts, begins), *standing(settings, ledger, now))
     return found.first, found.last
 
 
 def foresee(
-    contacts: Iterable[Contact], settings: Settings, ledger: Ledger | None, now: float
+    contacts: Iterable[Contact], settings: Settings, ledger: Ledger | None, now: float, begins: float = 0.0
 ) -> forecast.Forecast:
-    """Return when these letters would leave, and which of the settings' limits binds."""
-    domains = [address.domain(contact.email) for contact in contacts]
-    history, of_domain = _histories(settings, ledger)
-    return forecast.make(domains, settings.rate, settings.domain_limits, now, history, of_domain)
+    """Return when these letters would leave, none before `begins`, and which limit binds."""
+    return forecast.make(_entries(contacts, begins), *standing(settings, ledger, now))
 
 
-def _histories(settings: Settings, ledger: Ledger | None) -> tuple[History, Callable[[str], History]]:
-    """Return what was sent lately: by the account, and to a domain. The ledger is asked once for each."""
+def _entries(contacts: Iterable[Contact], begins: float) -> list[Entry]:
+    return [
+        Entry(number, address.domain(contact.email), begins, places.of(contact))
+        for number, contact in enumerate(contacts)
+    ]
+
+
+def standing(settings: Settings, ledger: Ledger | None, now: float) -> tuple[Pace, float, Past]:
+    """Return what a forecast asks besides the letters: the pace of a run that begins now, now, and the past.
+
+    The ledger is asked once for each history.
+    """
     if ledger is None:
-        return throttle.nothing, lambda domain: throttle.nothing
-    return ledger.recent(settings.account), cache(lambda domain: cache(ledger.history(domain=domain)))
+        return settings.pace, now, forecast.NOTHING
+    pace = ledger.slowed(settings.account).applied(settings.pace, now)
+    of_domain = cache(lambda domain: cache(ledger.history(domain=domain)))
+    return pace, now, Past(ledger.recent(settings.account), of_domain)
+
+
+def _window_days(window: Window, contacts: Iterable[Contact]) -> dict[str, list[str]]:
+    """Return on which days something leaves to which countries, where that depends on the country."""
+    found: dict[str, set[str]] = {}
+    for contact in contacts if window.local else ():
+        found.setdefault(window.days(places.of(contact)), set()).add(contact.country)
+    return {days: sorted(countries) for days, countries in found.items()}
 
 
 def totals(items: Iterable[Item]) -> dict[str, dict[str, int]]:
@@ -249,12 +268,15 @@ def document(
     excepted: Sequence[str],
     limit: int | None,
     now: float,
+    not_before: float | None = None,
 ) -> dict[str, Any]:
     """Return the plan as scripts read it (`plan --json`): the whole fingerprint, the chosen letters."""
     chosen = chooser(only, excepted, plan.contacts.contacts, plan.contacts.columns)
     items = [item for item in plan.items if chosen(item.contact)][:limit]
     left = [item.contact for item in items if address.key(item.contact.email) not in plan.done]
-    foreseen = foresee(left, settings, ledger, now)
+    mailing = ledger.mailing(plan.name) if ledger else None
+    begins = (mailing.not_before if mailing else 0.0) if not_before is None else not_before
+    foreseen = foresee(left, settings, ledger, now, begins)
     return {
         "mailing": plan.name,
         "letter": plan.letter.name,
@@ -278,6 +300,8 @@ def document(
             {"file": problem.file, "line": problem.line, "problem": problem.text}
             for problem in coverage.outdated(plan.letter, (item.choice for item in items))
         ],
+        "not_before": iso(begins) if begins > now else None,
+        "window_days": _window_days(settings.window, left),
         "starts": iso(foreseen.starts),
         "ends": iso(foreseen.end.at),
         "limit": foreseen.end.limit,
@@ -290,6 +314,8 @@ def document(
                 "limit": one.end.limit,
                 "ends": iso(one.end.at),
                 "ends_without": iso(one.end.without),
+                "most_in_an_hour": one.most_in_an_hour,
+                "most_in_a_day": one.most_in_a_day,
             }
             for one in foreseen.domains
         ],

@@ -26,6 +26,7 @@ from outreach.errors import OutreachError, UsageError
 from outreach.institutions import DomainLimits
 from outreach.model import Identity, Security, Server
 from outreach.settings import Settings
+from outreach.windows import ALWAYS
 
 SENDER = Identity("Rehearsal", "rehearsal@outreach.example")
 LEDGER = "rehearsal.db"
@@ -146,6 +147,8 @@ def settings_for(settings: Settings, folder: Path, port: int) -> Settings:
         ledger=folder / LEDGER,
         rate=(),
         domain_limits=DomainLimits(),
+        window=ALWAYS,
+        rest=0,
         retry=(1,),
         give_up=5,
         connections=2,

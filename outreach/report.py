@@ -14,10 +14,11 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from outreach import throttle
-from outreach.institutions import DomainLimits
+from outreach import forecast, places, plan
+from outreach.agenda import Entry
 from outreach.ledger import Delivery, Ledger, Mailing
-from outreach.model import OPEN_STATES, Limit, State
+from outreach.model import OPEN_STATES, State
+from outreach.settings import Settings
 from outreach.times import iso
 
 INBOUND_KINDS = ("reply", "auto-reply", "bounce", "opt-out", "complaint", "other")
@@ -114,29 +115,21 @@ def _disarm(value: object) -> object:
     return "" if value is None else value
 
 
-def status(
-    ledger: Ledger,
-    mailing: Mailing,
-    rate: tuple[Limit, ...],
-    domain_limits: DomainLimits,
-    account: str,
-    now: float | None = None,
-) -> dict[str, Any]:
+def status(ledger: Ledger, mailing: Mailing, settings: Settings, now: float | None = None) -> dict[str, Any]:
     """Return counts by state, pace (mails accepted in the last hour) and expected end."""
     now = time.time() if now is None else now
+    mailing = ledger.mailing(mailing.name) or mailing
     counts = ledger.counts(mailing)
     pending = ledger.deliveries(mailing, OPEN_STATES)
+    pace, _, past = plan.standing(settings, ledger, now)
     ends = None
     if pending:
-        foreseen = throttle.simulate(
-            [one.domain for one in pending],
-            rate,
-            domain_limits,
-            now,
-            ledger.recent(account),
-            lambda domain: ledger.history(domain=domain),
-        )
-        ends = max(foreseen.last, *(one.next_attempt_at for one in pending))
+        entries = [
+            Entry(one.id, one.domain, max(one.next_attempt_at, mailing.not_before), places.of(one.contact))
+            for one in pending
+        ]
+        ends = forecast.simulate(entries, pace, now, past).last
+    slowed = ledger.slowed(settings.account)
     sent, _ = ledger.sent_since(mailing, now - 3600)
     return {
         "mailing": mailing.name,
@@ -144,6 +137,15 @@ def status(
         "counts": {state.value: count for state, count in counts.items()},
         "rate": sent,
         "ends": iso(ends),
+        "not_before": iso(mailing.not_before) if mailing.not_before > now else None,
+        "slowed": {
+            "asked_at": iso(slowed.asked_at),
+            "resume_at": iso(pace.resume_at) if pace.resume_at else None,
+            "seconds_between": round(pace.gap, 3),
+            "reply": slowed.words,
+        }
+        if slowed.least(now) > settings.pace.gap or pace.resume_at
+        else None,
         "inbound": dict.fromkeys(INBOUND_KINDS, 0),
         "deferred": [
             {"email": one.contact.email, "until": iso(one.next_attempt_at), "reply": one.reply or one.reason}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy import Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text
 
-VERSION = 3
+VERSION = 4
 
 metadata = MetaData()
 about = Table("about", metadata, Column("name", Text, primary_key=True), Column("value", LargeBinary))
@@ -21,6 +21,7 @@ mailing = Table(
     Column("letter", Text, nullable=False),
     Column("today", Text, nullable=False),  # the date that letters show, fixed at the first plan
     Column("created_at", Float, nullable=False),
+    Column("not_before", Float, nullable=False, default=0.0, server_default="0"),  # an embargo
 )
 version = Table(
     "version",
@@ -107,8 +108,19 @@ slot = Table(  # transactions that reached RCPT, or may: what limits count
     Column("domain", Text, nullable=False),
     Column("at", Float, nullable=False),
     Column("ideal", Float, nullable=False),
+    Column("domain_ideal", Float, nullable=False, server_default="0"),  # by the limits of the domain
     Index("slot_account", "account", "at"),
     Index("slot_domain", "domain", "at"),
+)
+
+slowed = Table(  # when a server last asked an account for less
+    "slowed",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("gap", Float, nullable=False),
+    Column("asked_at", Float, nullable=False),
+    Column("resume_at", Float, nullable=False),
+    Column("words", Text, nullable=False),
 )
 
 
@@ -124,5 +136,13 @@ def _tell_dead_mailboxes(connection: sa.Connection) -> None:
     connection.execute(sa.update(suppression).where(bounced).values(dead=1))
 
 
+def _add_pace(connection: sa.Connection) -> None:
+    """Version 4 keeps embargoes, what a server asked for, and a schedule for each domain."""
+    connection.execute(sa.text("ALTER TABLE mailing ADD COLUMN not_before FLOAT NOT NULL DEFAULT 0"))
+    connection.execute(sa.text("ALTER TABLE slot ADD COLUMN domain_ideal FLOAT NOT NULL DEFAULT 0"))
+    connection.execute(sa.update(slot).values(domain_ideal=slot.c.at))
+    slowed.create(connection, checkfirst=True)
+
+
 # version → what makes it out of the one before
-MIGRATIONS = {2: _add_files, 3: _tell_dead_mailboxes}
+MIGRATIONS = {2: _add_files, 3: _tell_dead_mailboxes, 4: _add_pace}

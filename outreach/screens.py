@@ -5,6 +5,7 @@ The documents are those that `--json` prints; nothing is worked out here. Import
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from outreach.console import Console
 from outreach.errors import Problem, printable
 from outreach.model import State
 from outreach.settings import Settings
-from outreach.times import day, through, when
+from outreach.times import day, lasts, through, when
 
 if TYPE_CHECKING:
     from outreach.delivery import Result
@@ -63,7 +64,16 @@ def plan(console: Console, document: dict[str, Any], settings: Settings) -> None
         if len(document["excluded"]) > 20:
             console.out(f"  … and {len(document['excluded']) - 20} more (--json lists all)")
     if document["total"]:
-        console.out(f"At {settings.pace} it ends {when(document['ends'])}.")
+        at = f"At {settings.pace} it"
+        if document["not_before"]:
+            console.out(f"Nothing leaves before {when(document['not_before'])}.")
+        for days, countries in document["window_days"].items():
+            if len(document["window_days"]) > 1:
+                shown = ", ".join(code or "(none)" for code in countries[:12])
+                console.out(f"  {days} in {shown}{', …' if len(countries) > 12 else ''}")
+        if document["starts"] and when(document["starts"]) != when(time.time()):
+            at += f" begins {when(document['starts'])} and"
+        console.out(f"{at} ends {when(document['ends'])}.")
         _binding(console, document)
 
 
@@ -74,13 +84,22 @@ def _binding(console: Console, document: dict[str, Any]) -> None:
         if when(document["ends_without"]) != when(document["ends"]):
             later = when(document["ends_without"])
         console.out(f"{_whose(document['limit'])} binds; without it, it would end {later}.")
-    for one in document["domains"][:_DOMAINS]:
-        held = "nothing holds them: ends "
-        without = ""
-        if one["limit"]:
-            held = f"{_whose(one['limit'])} binds: ends "
-            without = f", without it {when(one['ends_without'])}"
-        console.out(f"  {one['domain']}  {one['letters']} letters, {held}{when(one['ends'])}{without}")
+    if document["domains"]:
+        head = ("domain", "letters", "most/hour", "most/day", "what binds", "ends", "without it")
+        rows = [
+            (
+                one["domain"],
+                one["letters"],
+                one["most_in_an_hour"],
+                one["most_in_a_day"],
+                _whose(one["limit"]) if one["limit"] else "nothing",
+                when(one["ends"]),
+                when(one["ends_without"]) if one["limit"] else "",
+            )
+            for one in document["domains"][:_DOMAINS]
+        ]
+        console.out()
+        console.table(head, rows)
     if len(document["domains"]) > _DOMAINS:
         console.out(f"  … and {len(document['domains']) - _DOMAINS} more domains (--json lists all)")
 
@@ -178,6 +197,14 @@ def status(console: Console, document: dict[str, Any]) -> None:
             console.out(f"  {count:6} {_SAY[state]}")
     if document["ends"]:
         console.out(f"  ends {when(document['ends'])}, if it runs; {document['rate']} in the last hour")
+    if document["not_before"]:
+        console.out(f"  nothing leaves before {when(document['not_before'])}")
+    if slowed := document["slowed"]:
+        again = f"going on {when(slowed['resume_at'])}, " if slowed["resume_at"] else ""
+        console.out(
+            f"  the server asked for less {when(slowed['asked_at'])} ({slowed['reply']}): "
+            f"{again}a mail every {lasts(slowed['seconds_between'])}"
+        )
     for one in document["deferred"][:10]:
         console.out(f"  again {when(one['until'])}: {one['email']}: {one['reply']}")
 

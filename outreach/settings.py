@@ -2,7 +2,7 @@
 
 The .env file is the project folder's own (never a parent's), without interpolation. Every problem is
 reported at once; an unknown OUTREACH_ name is an error with the nearest name. What this version cannot
-yet honour, and what would be unsafe to ignore (a proxy, a window), is refused rather than ignored.
+yet honour, and what would be unsafe to ignore (a proxy), is refused rather than ignored.
 Passwords are held apart from everything that is printed.
 """
 
@@ -22,10 +22,12 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from dotenv.parser import parse_stream
 
-from outreach import address, languages
+from outreach import address, languages, windows
 from outreach.errors import Problem, SettingsError
 from outreach.institutions import DomainLimits
 from outreach.model import Identity, Limit, Security, Server
+from outreach.pace import Pace
+from outreach.windows import ALWAYS, Window
 
 PREFIX = "OUTREACH_"
 T = TypeVar("T")
@@ -60,7 +62,7 @@ DEFAULTS: dict[str, str] = {
     "EHLO_NAME": "[127.0.0.1]",
 }
 # Part of the contract, not built yet: any value but the default would be silently broken.
-_NOT_YET = ("WINDOW", "PROXY")
+_NOT_YET = ("PROXY",)
 SECRETS = ("SMTP_PASSWORD", "IMAP_PASSWORD", "SHARE_KEY")
 
 _SHORTEST_SHARE_KEY = 12  # characters
@@ -98,6 +100,7 @@ class Settings:
     ehlo_name: str
     values: Mapping[str, Value] = field(default_factory=dict, repr=False)
     warnings: tuple[str, ...] = ()
+    window: Window = ALWAYS  # sending hours, where the reader is
     rest: int = 0  # seconds that somebody is left in peace after another mailing
     share_key: str = field(default="", repr=False)  # the passphrase of groups that share refusals
 
@@ -129,9 +132,9 @@ class Settings:
         return secret
 
     @property
-    def pace(self) -> str:
-        """Say the limits in words: 100/hour, 400/day, 60/hour per mail domain, 6/day per institution."""
-        return ", ".join([*map(str, self.rate), *self.domain_limits.words()]) or "unlimited"
+    def pace(self) -> Pace:
+        """Return everything that holds letters back."""
+        return Pace(self.rate, self.domain_limits, self.window)
 
     @property
     def account(self) -> str:
@@ -377,6 +380,7 @@ def _check(directory: Path, values: dict[str, Value], problems: list[Problem]) -
         ehlo_name=read("EHLO_NAME", _ehlo_name, DEFAULTS["EHLO_NAME"]),
         values=values,
         warnings=_warnings(directory / ".env", values),
+        window=read("WINDOW", windows.parse, ALWAYS),
         rest=read("REST", _rest, 0),
         share_key=read("SHARE_KEY", _share_key, ""),
     )

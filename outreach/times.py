@@ -34,6 +34,11 @@ def when(time: float | str) -> str:
     return f"{local.day} {local:%b %Y %H:%M}"
 
 
+def there(seconds: float, zone: datetime.tzinfo | None) -> str:
+    """Say the time of day somewhere else."""
+    return f"{datetime.datetime.fromtimestamp(seconds, zone):%a %H:%M}"
+
+
 def day(seconds: float) -> str:
     """Return the day of a time, here: 2027-01-31."""
     return f"{datetime.datetime.fromtimestamp(seconds):%Y-%m-%d}"

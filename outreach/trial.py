@@ -42,7 +42,8 @@ def send(plan: Plan, contacts: Sequence[Contact], to: str, orders: Orders, ledge
                 _refuse_suppressed(to, tester, ledger)
                 _refuse_full(orders, ledger)
                 domain = address.domain(to)
-                slot = ledger.take_slot(orders.account, domain, time.time(), time.time())
+                now = time.time()
+                slot = ledger.take_slot(orders.account, domain, now, now, now)
             outcome = _deliver(link, selector, address.wire(plan.sender.address), to, data)
             if not outcome.reached_rcpt:
                 ledger.release_slot(slot)
@@ -92,7 +93,7 @@ def _refuse_suppressed(to: str, tester: Sequence[Contact], ledger: Ledger) -> No
 def _refuse_full(orders: Orders, ledger: Ledger) -> None:
     """A test does not wait for its turn, but it never goes beyond a limit."""
     history, now = ledger.history(account=orders.account), time.time()
-    for limit in orders.rate:
+    for limit in orders.pace.rate:
         oldest = history(limit.count)
         if oldest is not None and oldest.at + limit.seconds > now:
             raise StoppedError(

@@ -5,11 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from outreach import throttle
-from outreach.agenda import Agenda
+from outreach import forecast, throttle
+from outreach.agenda import Agenda, Entry
+from outreach.forecast import Foreseen, Past
 from outreach.institutions import DomainLimits
 from outreach.model import Limit
-from outreach.throttle import Slot
+from outreach.pace import Pace
+from outreach.throttle import History, Slot
+
+
+def foresee(
+    domains: Sequence[str],
+    rate: Sequence[Limit],
+    limits: DomainLimits,
+    start: float,
+    history: History = throttle.nothing,
+    domain_history: Callable[[str], History] = lambda domain: throttle.nothing,
+) -> Foreseen:
+    """Foresee a mailing of one letter to each of these domains, without sending hours."""
+    entries = [Entry(number, name) for number, name in enumerate(domains)]
+    return forecast.simulate(entries, Pace(tuple(rate), limits), start, Past(history, domain_history))
 
 
 @dataclass
@@ -47,9 +62,9 @@ def sent_by_a_run(
     """Send as the loop does, with a clock that jumps to the next moment at which anything may leave."""
     account = Run(rate, list(before))
     each = {name: Run(limits.of(name), list(before_each)) for name in domains}
-    agenda = Agenda()
+    agenda = Agenda(Pace(tuple(rate), limits))
     for number, name in enumerate(domains):
-        agenda.add(number, name, 0.0)
+        agenda.add(Entry(number, name))
     now, sent = start, []
     while len(agenda):
         now = max(now, throttle.earliest(rate, account.history))
@@ -59,6 +74,7 @@ def sent_by_a_run(
             continue
         run = each[domains[number]]
         account.slots.append(Slot(now, throttle.ideal(rate, account.history, now), len(sent) + 1))
-        run.slots.append(Slot(now, now, len(run.slots) - len(before_each) + 1))
+        seed = len(run.slots) - len(before_each) + 1
+        run.slots.append(Slot(now, throttle.ideal(run.limits, run.history, now), seed))
         sent.append((now, domains[number]))
     return sent

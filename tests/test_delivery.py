@@ -23,9 +23,9 @@ from outreach import contacts, delivery, links, mailing, plan, settings
 from outreach import project as project_of
 from outreach.connection import Opened
 from outreach.errors import StoppedError
-from outreach.institutions import DomainLimits
 from outreach.ledger import Ledger
 from outreach.model import Security, Server
+from outreach.pace import Pace
 
 UNLIMITED = ("send", "--yes", "--rate", "unlimited", "--rate-per-domain", "unlimited")
 
@@ -505,7 +505,7 @@ def test_a_clock_that_jumps_loses_nobody_and_mails_nobody_twice(
         ready.run(*UNLIMITED, "--limit", "1", code=75)
         notes: list[str] = []
         target = Server("127.0.0.1", server.port, Security.OFF)
-        orders = delivery.Orders(target, "", None, "[127.0.0.1]", (), DomainLimits(), 2, (1,), 60)
+        orders = delivery.Orders(target, "", None, "[127.0.0.1]", Pace(), 2, (1,), 60)
         with Ledger(ready.folder / "outreach.db", create=True) as ledger:
             first = ledger.mailings()[0]
             chosen = [one.id for one in ledger.deliveries(first)]

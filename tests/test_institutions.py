@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Sequence
@@ -14,9 +15,12 @@ from conftest import Project
 from simulated import sent_by_a_run
 
 from outreach import address, forecast, institutions, throttle
+from outreach.agenda import Entry
+from outreach.forecast import Past
 from outreach.institutions import DomainLimits
 from outreach.ledger import Ledger
 from outreach.model import Limit
+from outreach.pace import Pace
 from outreach.settings import parse_institutions, parse_limits
 from outreach.times import iso
 
@@ -32,9 +36,8 @@ def limits(per_domain: str = "unlimited", per_institution: str = "unlimited") ->
 
 
 def foresee(domains: Sequence[str], rate: str, held: DomainLimits) -> forecast.Forecast:
-    return forecast.make(
-        domains, parse_limits(rate), held, START, throttle.nothing, lambda domain: throttle.nothing
-    )
+    entries = [Entry(number, name) for number, name in enumerate(domains)]
+    return forecast.make(entries, Pace(parse_limits(rate), held), START)
 
 
 # Which domain has which limits -------------------------------------------------------------------
@@ -129,8 +132,8 @@ DEFAULT = "100/hour, 400/day"
         (DEFAULT, "6/day", "6/day per institution", 700 / 6, 2.5),
         (DEFAULT, "6/day, parliament.example=60/day", "60/day to parliament.example", 700 / 60, 2.5),
         (DEFAULT, "6/day, parliament.example=unlimited", "400/day", 2.5, 700 / 60 / 24),
-        # Who stands first in the list goes first: the deputies, and then ten days of the others.
-        (DEFAULT, f"unlimited, {FREE}=30/day", f"30/day to {FREE}", 700 / 400 + 300 / 30, 2.5),
+        # Those that stand last in the list begin at once, because their limit decides the end.
+        (DEFAULT, f"unlimited, {FREE}=30/day", f"30/day to {FREE}", 300 / 30, 2.5),
         ("unlimited", "unlimited", "60/hour per mail domain", 700 / 60 / 24, 0),
         ("unlimited", "6/day", "6/day per institution", 700 / 6, 700 / 60 / 24),
     ],
@@ -242,9 +245,8 @@ def test_many_letters_to_many_named_domains_cost_a_bounded_number_of_simulations
     domains = [f"d{n % 1000}.example" for n in range(50_000)]
     named = {f"d{n}.example": (Limit(10, DAY),) for n in range(500)}
     held = DomainLimits((Limit(60, HOUR),), (), named)
-    foreseen = forecast.make(
-        domains, [Limit(9000, HOUR)], held, START, history, lambda domain: throttle.nothing
-    )
+    entries = [Entry(number, name) for number, name in enumerate(domains)]
+    foreseen = forecast.make(entries, Pace((Limit(9000, HOUR),), held), START, Past(history))
     assert runs <= 2 * (1 + 10)  # twice in each simulation, of 500,000 letters in all
     assert foreseen.end.limit is not None
 
@@ -319,6 +321,8 @@ def test_plan_says_in_json_which_limit_binds_and_when_it_ends_with_and_without(r
         "limit": "6/day per institution",
         "ends": plan["ends"],
         "ends_without": None,
+        "most_in_an_hour": 1,
+        "most_in_a_day": 6,
     }
     assert first["ends_without"] < first["ends"]
     assert (second["domain"], second["kind"], second["limit"]) == (FREE, "free-mail", "400/day")
@@ -331,7 +335,8 @@ def test_plan_without_limits_says_that_nothing_binds(ready: Project) -> None:
     assert (plan["limit"], plan["ends_without"]) == (None, None)
     (one,) = plan["domains"]
     assert (one["limit"], one["ends_without"], one["ends"]) == (None, None, plan["ends"])
-    assert "  parliament.example  21 letters, nothing holds them: ends " in ready.run("plan").stdout
+    (row,) = re.findall(r"^parliament.example .*", ready.run("plan").stdout, re.MULTILINE)
+    assert re.split(r"  +", row)[1:5] == ["21", "21", "21", "nothing"]
 
 
 def test_plan_on_the_screen_names_the_limit_and_at_most_twelve_domains(ready: Project) -> None:
@@ -343,10 +348,11 @@ def test_plan_on_the_screen_names_the_limit_and_at_most_twelve_domains(ready: Pr
         "At 400/day, 6/day per institution, no institution limit to d13.example it ends "
     )
     assert shown[at + 1].startswith("6/day per institution binds; without it, it would end ")
-    assert shown[at + 2].startswith("  d13.example  34 letters, 400/day of the account binds: ends ")
-    assert ", without it " in shown[at + 2]
-    assert shown[at + 3].startswith("  d12.example  33 letters, 6/day per institution binds: ends ")
-    assert len([line for line in shown if " letters, " in line and line.startswith("  d")]) == 12
+    rows = [re.split(r"  +", line) for line in shown[at + 3 : -1]]
+    assert rows[0] == ["domain", "letters", "most/hour", "most/day", "what binds", "ends", "without it"]
+    assert rows[1][:2] + rows[1][3:5] == ["d13.example", "34", "34", "400/day of the account"]
+    assert rows[2][:5] == ["d12.example", "33", "1", "6", "6/day per institution"]
+    assert len(rows) == 1 + 12
     assert "  … and 2 more domains (--json lists all)" in shown
     assert len(ready.json("plan", "--json")["domains"]) == 14
 

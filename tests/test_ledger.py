@@ -160,7 +160,8 @@ UNLIMITED = ("send", "--yes", "--rate", "unlimited", "--rate-per-domain", "unlim
 def as_version_1(path: Path) -> None:
     with contextlib.closing(sqlite3.connect(path)) as old:
         old.executescript(
-            "DROP TABLE file; ALTER TABLE suppression DROP COLUMN dead;"
+            "DROP TABLE file; ALTER TABLE suppression DROP COLUMN dead; DROP TABLE slowed;"
+            "ALTER TABLE mailing DROP COLUMN not_before; ALTER TABLE slot DROP COLUMN domain_ideal;"
             "UPDATE about SET value = '1' WHERE name = 'schema'"
         )
 
@@ -238,7 +239,7 @@ def test_no_room_for_the_copy_means_no_change(
     assert [one.name for one in path.parent.glob("outreach.db.version*")] == []
 
 
-@pytest.mark.parametrize("version", ["4", "99", "0", "-1", "x", ""])
+@pytest.mark.parametrize("version", ["5", "99", "0", "-1", "x", ""])
 def test_a_ledger_of_another_program_version_is_not_touched(
     begun: tuple[Project, sink.Sink], version: str
 ) -> None:
@@ -309,8 +310,10 @@ def test_a_clock_that_was_ahead_holds_up_nobody_and_lifts_no_limit(tmp_path: Pat
     with Ledger(tmp_path / "outreach.db", create=True) as ledger:
         with ledger.transaction():
             for number in range(10):
-                ledger.take_slot("me", "d.example.org", ahead + 60 * number, ahead + 60 * number)
-            ledger.take_slot("me", "d.example.org", now - 100, now - 100)
+                ledger.take_slot(
+                    "me", "d.example.org", ahead + 60 * number, ahead + 60 * number, ahead + 60 * number
+                )
+            ledger.take_slot("me", "d.example.org", now - 100, now - 100, now - 100)
         assert ledger.mend_times(now, 1000.0)
         history = ledger.history(account="me")
         found = [slot.at for number in range(1, 12) if (slot := history(number))]
@@ -425,10 +428,10 @@ def test_a_clock_that_is_ahead_once_does_not_forget_what_was_sent(tmp_path: Path
     with Ledger(tmp_path / "outreach.db", create=True) as ledger:
         with ledger.transaction():
             for number in range(10):
-                ledger.take_slot("me", "d.example.org", 1e9 + number, 1e9 + number)
+                ledger.take_slot("me", "d.example.org", 1e9 + number, 1e9 + number, 1e9 + number)
         ledger.begin_run(1e9 + 30 * 86400)
         assert ledger.recent("me")(10) is not None
         with ledger.transaction():
-            ledger.take_slot("me", "d.example.org", 1e9 + 30 * 86400, 1e9)
+            ledger.take_slot("me", "d.example.org", 1e9 + 30 * 86400, 1e9, 1e9 + 30 * 86400)
         ledger.forget_old_slots(1e9 + 30 * 86400)
         assert ledger.recent("me")(2) is None  # but they do not stay for ever
