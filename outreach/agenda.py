@@ -2,10 +2,11 @@
 
 Of all that may leave now, first goes whoever was tried before and is due again; then a domain whose own
 limit would decide when the mailing ends, because what its limit allows and nobody uses is lost; then whoever
-stands first in the list. A domain at its limit, or a reader whose window is closed, holds up nobody else.
-The agenda only proposes; the ledger decides, by the claim. Pure: the time, and when a domain is free, are
-arguments. Times are seconds since the epoch. Known limits: it holds one entry for each delivery of the run in
-memory; how long a domain will take is judged by its spacing, not by its sending hours.
+stands first in the list, with those whose turn was taken back at its end. A domain at its limit, or a reader
+whose window is closed, holds up nobody else. The agenda only proposes; the ledger decides, by the claim.
+Pure: the time, and when a domain is free, are arguments. Times are seconds since the epoch. Known limits: it
+holds one entry for each delivery of the run in memory; how long a domain will take is judged by its spacing,
+not by its sending hours.
 """
 
 from __future__ import annotations
@@ -170,7 +171,7 @@ class Agenda:
         if line.tried:
             heapq.heappush(self._again, (due, number, line.stamp, line))
             return
-        heapq.heappush(self._list, (0.0, number, line.stamp, line))
+        heapq.heappush(self._list, (due, number, line.stamp, line))
         takes = self._takes(line.domain)
         if takes > 0 and self._gaps[line.domain] > self._account_gap:
             heapq.heappush(self._slow, (-takes, number, line.stamp, line))

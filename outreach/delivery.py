@@ -21,9 +21,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from outreach import address, forecast, message, places, retry, throttle, times
+from outreach import address, forecast, message, places, retry, times
 from outreach.agenda import Agenda, Entry
 from outreach.clocks import Clock
 from outreach.connection import Opened, Opening
@@ -34,11 +34,11 @@ from outreach.ledger import Delivery, Frozen, Ledger, Mailing, Suppression
 from outreach.letters import Letter
 from outreach.links import Link
 from outreach.model import OPEN_STATES, Outcome, Rendered, Scope, Server, State, Verdict
-from outreach.pace import Pace, Slowed
+from outreach.pace import Pace
 from outreach.retry import Run
 from outreach.smtp import Closed, Event, Finished, Phase
-from outreach.throttle import History
 from outreach.times import lasts
+from outreach.turnstile import Turnstile
 
 _MAILS_PER_SESSION = 100
 _IDLE_SECONDS = 60  # a session is closed when the next mail is due later than this
@@ -47,7 +47,6 @@ _QUICK = 0.01  # seconds: a server that answers the dot within this keeps one ma
 _SLOW_OPENING = 5.0  # seconds after which people are told what is waited for
 _FRESH = 5.0  # seconds; a session that was idle for longer may be dead, and is asked carefully
 _JUMP = 30.0  # seconds that the clock was set, or the machine slept, before sessions are given up
-_LOOK = 1.0  # seconds after which the ledger is asked again what the server bears: another run may know more
 _FORESEE_SECONDS = 60.0  # how often the end is worked out anew from the limits
 _FORESEE_MAILS = 20_000  # above this it would hold up the loop
 
@@ -103,7 +102,7 @@ class _Work:
     """A claimed delivery with its message."""
 
     delivery: Delivery
-    slot: int  # 0: given back
+    slot: int
     started_at: float
     data: bytes = b""
 
@@ -163,12 +162,12 @@ class _Loop:
     ) -> None:
         self.ledger, self.mailing, self.selection, self.orders = ledger, mailing, selection, orders
         self.observe, self.clocks, self.clock = observe, clock, clock.now
-        self.pace, self.looked_at = orders.pace, -_LOOK
+        self.window = orders.pace.window
+        self.turnstile = Turnstile(ledger, orders.pace, orders.account)
         self.frozen = ledger.versions(mailing)
         self.letters: dict[int, Letter] = {}
         self.today = datetime.date.fromisoformat(mailing.today)
-        self.queue = Agenda(self.pace)
-        self.open_slots: set[int] = set()  # transactions that the server has not answered yet
+        self.queue = Agenda(orders.pace)
         self.waits_for: float | None = None  # the opening of a window that people were told of
         self.lanes: list[_Lane] = []
         self.opening: Opening | None = None
@@ -200,7 +199,8 @@ class _Loop:
         freed, unknown = self.ledger.begin_run(now)
         if self._mend_times(now) < 0:
             self.observe(self.progress, "the clock of this machine was ahead when the last mails were sent")
-        self._look_at_pace()
+        self._account_free()
+        self._tell_slowed(now)
         self.progress.counts = self.ledger.counts(self.mailing)
         self._refill()
         self.progress.total = len(self.queue)
@@ -264,7 +264,7 @@ class _Loop:
     def _queue(self, one: Delivery, due: float, tried: bool = False) -> None:
         """Let a delivery wait for its turn."""
         due = max(due, self.mailing.not_before)
-        place = places.of(one.contact) if self.pace.window else None
+        place = places.of(one.contact) if self.window else None
         self.queue.add(Entry(one.id, one.domain, due, place, tried or one.attempts > 0))
 
     def _turn(self) -> None:
@@ -373,11 +373,7 @@ class _Loop:
             words = f"bad mailbox: {outcome.code} {outcome.reply}"[:300]
             source = f"mailing {self.mailing.name}"
             self.ledger.suppress([Suppression(one.address, words, source, now, dead=True)], now)
-        self.open_slots.discard(work.slot)
-        if not outcome.reached_rcpt and work.slot:
-            self.ledger.release_slot(work.slot)
-        elif self.pace.counts:
-            self.ledger.close_slot(work.slot, now)
+        self.turnstile.close(work.slot, now, outcome.reached_rcpt)
         state = decision.state
         if state is State.PLANNED:
             state = State.DEFERRED if one.attempts else State.PLANNED
@@ -391,7 +387,9 @@ class _Loop:
         asked_before = self.health.asked_at
         note = self.health.saw(outcome, decision, now, len(self.queue), others)
         if self.health.asked_at > asked_before:
-            note = self._slow_down(now, f"{outcome.code} {outcome.reply}", note)
+            resume_at = now if self.health.stop else self.health.resume_at
+            gap = self.turnstile.slow_down(now, resume_at, f"{outcome.code} {outcome.reply}"[:300])
+            note += f", at half the pace: a mail every {times.gap(gap)}" if note else ""
         if note:
             self.observe(self.progress, note)
         self._tell(one, state, outcome, decision)
@@ -437,44 +435,19 @@ class _Loop:
         return None if due is None else max(due, self.account_free_at, self.health.resume_at)
 
     def _account_free(self) -> float:
-        self._look_at_pace()
-        if self.pace.rate or self.pace.least:
-            history = self._history(account=self.orders.account)
-            self.account_free_at = throttle.earliest(self.pace.rate, history, self.pace.gap)
+        now = self.clock()
+        self.turnstile.look(now)
+        self.health.resume_at = max(self.health.resume_at, self.turnstile.pace.resume_at)
+        self.account_free_at = self.turnstile.account_free_at(now)
         return self.account_free_at
 
-    def _history(self, account: str | None = None, domain: str | None = None) -> History:
-        """Return the history of the ledger; what the server has not answered yet counts as of now."""
-        history, now = self.ledger.history(account, domain), self.clock()
-
-        def nth(n: int) -> throttle.Slot | None:
-            slot = history(n)
-            return replace(slot, at=now) if slot is not None and slot.seed in self.open_slots else slot
-
-        return nth
-
-    def _look_at_pace(self) -> None:
-        """Keep to what the server has asked for, whichever run it told."""
-        tick = time.monotonic()
-        if tick < self.looked_at + _LOOK:
-            return
-        self.looked_at, now = tick, self.clock()
-        self.pace = self.ledger.slowed(self.orders.account).applied(self.orders.pace, now)
-        self.health.resume_at = max(self.health.resume_at, self.pace.resume_at)
-
-    def _slow_down(self, now: float, words: str, note: str) -> str:
-        """Send at half the pace from now on, this run and the next ones; return what people are told."""
-        history = self.ledger.history(account=self.orders.account)
-        gap = throttle.halved(self.orders.pace.gap, self.pace.least, history)
-        resume_at = self.health.resume_at if self.health.stop is None else now
-        self.ledger.slow_down(self.orders.account, Slowed(gap, now, resume_at, words[:300]))
-        self.looked_at = -_LOOK
-        return f"{note}, at half the pace: a mail every {lasts(gap)}" if note else ""
+    def _domain_free(self, domain: str) -> float:
+        return self.turnstile.domain_free_at(domain, self.clock())
 
     def _roomiest(self) -> _Lane | None:
         """Return the lane that a due mail is given to: an idle one, else one with room behind its mail."""
         found = None
-        limited = bool(self.pace)
+        limited = bool(self.turnstile.pace)
         for lane in self.lanes:
             session = lane.session
             if lane.ready or lane.mails >= _MAILS_PER_SESSION:
@@ -500,32 +473,11 @@ class _Loop:
                 continue
             if passed_over:
                 self.progress.counts = self.ledger.counts(self.mailing)
-            lane.ready = _Work(one, self._take_slot(one.domain, now), now)
+            lane.ready = _Work(one, self.turnstile.take(one.domain, now), now)
             self._account_free()
             lane.mails += 1
             return lane, lane.ready
         return None
-
-    def _domain_free(self, domain: str) -> float:
-        limits = self.pace.domains.of(domain)
-        if not limits:
-            return 0.0
-        return throttle.earliest(limits, self._history(domain=domain), self.pace.gap_of(domain))
-
-    def _take_slot(self, domain: str, now: float) -> int:
-        """Count a transaction that begins now. Runs inside the turn's transaction."""
-        pace, account = self.pace, self.orders.account
-        ideals = [
-            throttle.ideal(limits, self.ledger.history(*whose), now, gap) if gap else now
-            for limits, whose, gap in (
-                (pace.rate, (account,), pace.gap),
-                (pace.domains.of(domain), (None, domain), pace.gap_of(domain)),
-            )
-        ]
-        slot = self.ledger.take_slot(account, domain, now, *ideals)
-        if pace.counts:
-            self.open_slots.add(slot)
-        return slot
 
     def _build(self, lane: _Lane, work: _Work) -> None:
         """Build the message of a claimed delivery, and begin it if the session takes it now."""
@@ -605,11 +557,7 @@ class _Loop:
         """Release a claim; it keeps counting against the limits if the server was told the recipient."""
         one = work.delivery
         self.ledger.release(one.id)
-        self.open_slots.discard(work.slot)
-        if not named:
-            self.ledger.release_slot(work.slot)
-        elif self.pace.counts:
-            self.ledger.close_slot(work.slot, self.clock())
+        self.turnstile.close(work.slot, self.clock(), named)
         self._queue(one, one.next_attempt_at)
 
     def _version(self, one: Delivery) -> Frozen:
@@ -773,14 +721,14 @@ class _Loop:
             way = "back" if moved < 0 else "forward"
             what.append(f"the clock was set {way} by {lasts(abs(moved))}")
         self.observe(self.progress, f"{'; '.join(what)}; going on with new sessions")
-        self.foreseen_at = self.looked_at = -_FORESEE_SECONDS
+        self.foreseen_at = -_FORESEE_SECONDS
         self.health.resume_at = min(self.health.resume_at, wall)
         with self.ledger.transaction():
             for lane in self.lanes:
                 if not lane.in_flight:
                     self._withdraw(lane)
         self._mend_times(wall)
-        self.queue = Agenda(self.pace)
+        self.queue = Agenda(self.orders.pace)
         self._refill()
         self._account_free()
 
@@ -813,17 +761,29 @@ class _Loop:
         if not 0 < len(self.queue) <= _FORESEE_MAILS:
             return 0.0
         past = Past(self.ledger.recent(self.orders.account), lambda name: self.ledger.history(domain=name))
-        return forecast.simulate(self.queue, self.pace, now, past).last
+        return forecast.simulate(self.queue, self.turnstile.pace, now, past).last
+
+    def _tell_slowed(self, now: float) -> None:
+        """Say what a server asked an earlier run for, as long as it holds."""
+        pace, asked = self.turnstile.pace, self.orders.pace
+        if pace.resume_at > now or pace.gap > asked.gap:
+            known = self.ledger.slowed(self.orders.account)
+            again = f"going on {times.clock(pace.resume_at)}, " if pace.resume_at > now else ""
+            self.observe(
+                self.progress,
+                f"{self.orders.server} asked for less {times.when(known.asked_at)} ({known.words}); "
+                f"{again}a mail every {times.gap(pace.gap)}",
+            )
 
     def _tell_hours(self, now: float, next_at: float | None) -> None:
         """Say once that everybody who is left has other hours now."""
-        place = self.queue.waits_at() if self.pace.window else None
+        place = self.queue.waits_at() if self.window else None
         if place is None or next_at is None or next_at < now + _IDLE_SECONDS or next_at == self.waits_for:
             return
-        if next_at == self.pace.window.opens(now, place):
+        if next_at == self.window.opens(now, place):
             self.waits_for = next_at
             there = "" if not place.zone else f", {times.there(next_at, places.zone(place.zone))} in {place}"
-            hours = f"outside the sending hours ({self.pace.window}) of everybody who is left"
+            hours = f"outside the sending hours ({self.window}) of everybody who is left"
             self.observe(self.progress, f"{hours}; going on {times.when(next_at)}{there}")
 
     def _show(self, force: bool = False) -> None:

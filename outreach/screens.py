@@ -13,7 +13,7 @@ from outreach.console import Console
 from outreach.errors import Problem, printable
 from outreach.model import State
 from outreach.settings import Settings
-from outreach.times import day, lasts, through, when
+from outreach.times import day, gap, through, when
 
 if TYPE_CHECKING:
     from outreach.delivery import Result
@@ -203,7 +203,7 @@ def status(console: Console, document: dict[str, Any]) -> None:
         again = f"going on {when(slowed['resume_at'])}, " if slowed["resume_at"] else ""
         console.out(
             f"  the server asked for less {when(slowed['asked_at'])} ({slowed['reply']}): "
-            f"{again}a mail every {lasts(slowed['seconds_between'])}"
+            f"{again}a mail every {gap(slowed['seconds_between'])}"
         )
     for one in document["deferred"][:10]:
         console.out(f"  again {when(one['until'])}: {one['email']}: {one['reply']}")

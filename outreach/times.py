@@ -55,6 +55,14 @@ def span(seconds: int) -> str:
     return next((f"{seconds // unit}{name}" for unit, name in units if seconds % unit == 0), f"{seconds}s")
 
 
+def gap(seconds: float) -> str:
+    """Say how far apart two mails are: 0.2 seconds, 7.2 minutes, 1.5 hours."""
+    unit, size = next(
+        ((u, s) for u, s in (("hours", 3600), ("minutes", 60)) if seconds >= 1.5 * s), ("seconds", 1)
+    )
+    return f"{seconds / size:.2g} {unit}" if seconds < 100 * size else f"{seconds / size:.0f} {unit}"
+
+
 def lasts(seconds: float) -> str:
     """Say a duration in its two largest units."""
     minutes = round(seconds / 60)

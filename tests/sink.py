@@ -50,6 +50,7 @@ class Sink:
     after_data: Callable[[str], str | None] = lambda recipient: "250 2.0.0 taken"
     keep_when_cut: bool = True
     delay: float = 0.0
+    clock: Callable[[], float] = time.time
 
     @property
     def recipients(self) -> list[str]:
@@ -81,7 +82,7 @@ class Sink:
         recipient = envelope.rcpt_tos[0]
         reply = self.after_data(recipient)
         if (reply or "").startswith("2") or (reply is None and self.keep_when_cut):
-            self.record.append(Accepted(time.time(), recipient, envelope.original_content))
+            self.record.append(Accepted(self.clock(), recipient, envelope.original_content))
         if reply is None:
             server.transport.abort()
             return "421 gone"
@@ -129,6 +130,9 @@ def run(port: int = 0, tls: ssl.SSLContext | None = None, **smtp_options: Any) -
     """Serve on loopback until the block ends; with `tls`, TLS from the start."""
     sink = Sink()
     listener = socket.create_server(("127.0.0.1", port))
+    listener.setsockopt(
+        socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
+    )  # else every session waits 40 ms for an ACK
     sink.port = listener.getsockname()[1]
     loop = asyncio.new_event_loop()
     started = threading.Event()

@@ -21,6 +21,7 @@ from conftest import Project
 
 from outreach import contacts, delivery, links, mailing, plan, settings
 from outreach import project as project_of
+from outreach.clocks import Clock
 from outreach.connection import Opened
 from outreach.errors import StoppedError
 from outreach.ledger import Ledger
@@ -483,13 +484,13 @@ def test_big_mails_over_tls_go_through_a_socket_that_is_full(ready: Project, tmp
 # The clock -----------------------------------------------------------------------------------------
 
 
-class Jumping:
+class Jumping(Clock):
     """A clock that is set by hours while the loop runs."""
 
     def __init__(self, after: int, by: float) -> None:
         self.asked, self.after, self.by = 0, after, by
 
-    def __call__(self) -> float:
+    def now(self) -> float:
         self.asked += 1
         return time.time() + (self.by if self.asked > self.after else 0.0)
 

@@ -880,7 +880,9 @@ def test_a_ledger_of_version_2_learns_which_mailboxes_are_dead(tmp_path: Path) -
             ledger.suppress([Suppression("told@d.example.org", bounced, "by hand", NOW)], NOW)
     with contextlib.closing(sqlite3.connect(path)) as old:
         old.executescript(
-            "ALTER TABLE suppression DROP COLUMN dead; UPDATE about SET value = '2' WHERE name = 'schema'"
+            "ALTER TABLE suppression DROP COLUMN dead; UPDATE about SET value = '2' WHERE name = 'schema';"
+            "DROP TABLE slowed; ALTER TABLE mailing DROP COLUMN not_before;"
+            "ALTER TABLE slot DROP COLUMN domain_ideal"
         )
     with Ledger(path, create=True) as ledger:
         found = {one.value: one.dead for one in ledger.list_suppressions()}

@@ -1,0 +1,202 @@
+"""The whole pace: what leaves when, with the real loop, ledger and server, and a clock that leaps."""
+
+from __future__ import annotations
+
+import datetime
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from random import Random
+
+import pytest
+import sink
+from conftest import Project
+from leaping import Leaping
+
+from outreach import contacts, delivery, mailing, places, plan
+from outreach import project as project_of
+from outreach import settings as configuration
+from outreach.ledger import Ledger
+from outreach.model import Limit
+from outreach.pace import spacing
+
+MINUTE, HOUR, DAY = 60, 3600, 86400
+MONDAY = datetime.datetime(2026, 11, 23, 7, 0, tzinfo=datetime.UTC).timestamp()
+
+
+def assert_no_window_too_full(times: Iterable[float], limits: Sequence[Limit], slack: float = 0.0) -> None:
+    """No `count + 1` of these times lie within any `seconds`."""
+    ordered = sorted(times)
+    for limit in limits:
+        for first, too_many in zip(ordered, ordered[limit.count :], strict=False):
+            assert too_many - first >= limit.seconds - slack, f"{limit}: {too_many - first:.3f} s"
+
+
+# The real loop, a real server, a clock that leaps ---------------------------------------------------
+
+COUNTRIES = ("IR", "SA", "JP", "PT", "US", "DE", "")
+
+
+def write_list(project: Project, people: Sequence[tuple[str, str]]) -> dict[str, places.Place]:
+    """Write a list of (domain, country); return where each address is."""
+    rows = [(f"person{n}@{domain}", country) for n, (domain, country) in enumerate(people)]
+    text = "".join(f"{mail},Person {n},{country},en\n" for n, (mail, country) in enumerate(rows))
+    project.write("contacts.csv", "email,name,country,language\n" + text)
+    return {mail: places.of(contacts.Contact(mail, country=country)) for mail, country in rows}
+
+
+def open_project(project: Project, options: dict[str, str]) -> tuple[configuration.Settings, plan.Plan]:
+    """Read settings, list and letter of a project, and plan; as the commands do."""
+    loaded = configuration.load(project.folder, project.env, dict(options))
+    people = contacts.read([loaded.contacts])
+    letter = project_of.open_letter(loaded, loaded.templates, "hello", [loaded.contacts])
+    return loaded, plan.make("hello", letter, people, loaded, None, MONDAY)
+
+
+def send(
+    project: Project, server: sink.Sink, clock: Leaping, not_before: float | None = None, **options: str
+) -> tuple[dict[str, object], delivery.Result]:
+    """Plan and send a mailing with a clock that leaps; return what was foreseen, and how it ended."""
+    server.clock = lambda: clock.start + clock.steady()  # true time, whatever the wall says
+    project.env["OUTREACH_SMTP_URL"] = server.url
+    loaded, made = open_project(project, options)
+    foreseen = plan.document(made, loaded, None, (), (), None, clock.now(), not_before)
+    with Ledger(project.folder / "outreach.db", create=True) as ledger:
+        changes = mailing.compare(made, ledger)
+        running = mailing.record(made, changes, True, ledger, clock.now(), not_before=not_before)
+        chosen = [one.id for one in ledger.deliveries(running)]
+        assert loaded.server is not None
+        orders = mailing.orders(loaded, loaded.server, None)
+        return foreseen, delivery.run(ledger, running, chosen, orders, clock=clock)
+
+
+def at(text: object) -> float:
+    return datetime.datetime.fromisoformat(str(text)).timestamp()
+
+
+SETTINGS = [
+    {"RATE": "100/hour, 400/day", "RATE_PER_DOMAIN": "60/hour"},
+    {"RATE": "30/minute, 200/hour", "RATE_PER_DOMAIN": "20/hour"},
+    {"RATE": "40/hour", "RATE_PER_DOMAIN": "unlimited", "WINDOW": "mon-fri 09:00-18:00"},
+    {"RATE": "200/hour, 60/day", "RATE_PER_DOMAIN": "5/hour", "WINDOW": "mon-fri 09:00-12:00, 14:00-18:00"},
+    {"RATE": "unlimited", "RATE_PER_DOMAIN": "10/hour, 40/day"},
+    {"RATE": "400/day", "RATE_PER_DOMAIN": "60/hour", "PER_INSTITUTION": "6/day, d1.example.org=20/day"},
+    {"RATE": "1/minute", "RATE_PER_DOMAIN": "2/hour", "WINDOW": "22:00-06:00"},
+    {"RATE": "unlimited", "RATE_PER_DOMAIN": "unlimited", "WINDOW": "weekend 10:00-16:00"},
+    {"RATE": "2/second, 90/hour", "RATE_PER_DOMAIN": "unlimited", "PER_INSTITUTION": "3/hour"},
+    {"RATE": "50/hour, 100/day", "RATE_PER_DOMAIN": "7/hour", "WINDOW": "mon-thu 9-17, fri 9-13"},
+]
+
+
+@pytest.mark.parametrize("number", range(len(SETTINGS)))
+def test_a_mailing_ends_when_the_plan_said_and_keeps_every_limit_and_window(
+    project: Project, number: int
+) -> None:
+    """The sink's record is the truth; 5 % of the whole time is how far the plan may be from it."""
+    random, chosen = Random(number), SETTINGS[number]
+    project.letter()
+    people = [
+        (f"d{random.choice((0, 0, 1, 2, 3, 4))}.example.org", random.choice(COUNTRIES)) for _ in range(60)
+    ]
+    where = write_list(project, people)
+    start = MONDAY + random.random() * 7 * DAY
+    not_before = start + random.random() * DAY if number % 3 == 0 else None
+    with sink.run() as server:
+        foreseen, result = send(project, server, Leaping(start), not_before, **chosen)
+    assert result.error is None
+    assert sorted(server.recipients) == sorted(where)
+    loaded, _ = open_project(project, chosen)
+    ended = max(one.at for one in server.record)
+    assert abs(at(foreseen["ends"]) - ended) <= 0.05 * (ended - start) + 1
+    assert_no_window_too_full((one.at for one in server.record), loaded.rate)
+    for domain in {domain for domain, _ in people}:
+        times = [one.at for one in server.record if one.recipient.endswith(f"@{domain}")]
+        assert_no_window_too_full(times, loaded.domain_limits.of(domain))
+    for one in server.record:
+        assert loaded.window.opens(one.at, where[one.recipient]) == one.at
+        assert one.at >= (not_before or start)
+
+
+@pytest.mark.parametrize(
+    "rate", ["20/minute", "100/hour", "400/day", "3/hour, 400/day", "120/hour, 60/minute"]
+)
+def test_the_mean_pace_of_a_run_is_at_least_95_percent_of_the_tightest_limit(
+    project: Project, rate: str
+) -> None:
+    project.letter()
+    project.contacts(60)
+    with sink.run() as server:
+        _, result = send(project, server, Leaping(MONDAY), RATE=rate, RATE_PER_DOMAIN="unlimited")
+    times = [one.at for one in server.record]
+    assert (result.error, len(times)) == (None, 60)
+    assert times[-1] - times[0] <= 59 * spacing(configuration.parse_limits(rate)) / 0.95
+
+
+def test_a_limit_per_domain_alone_is_used_to_95_percent(project: Project) -> None:
+    project.letter()
+    project.contacts(80, domains=2)
+    with sink.run() as server:
+        send(project, server, Leaping(MONDAY), RATE="unlimited", RATE_PER_DOMAIN="60/hour")
+    for domain in ("d0.example.org", "d1.example.org"):
+        times = [one.at for one in server.record if one.recipient.endswith(domain)]
+        assert len(times) == 40
+        assert times[-1] - times[0] <= 39 * MINUTE / 0.95
+
+
+def test_office_hours_use_what_a_day_allows(project: Project) -> None:
+    """90 mails at 60/day take two days, also when only nine hours of each are open."""
+    project.letter()
+    write_list(project, [(f"d{n}.example.org", "PT") for n in range(90)])
+    with sink.run() as server:
+        send(project, server, Leaping(MONDAY), RATE="100/hour, 60/day", WINDOW="mon-fri 09:00-18:00")
+    days = Counter(int((one.at - MONDAY) // DAY) for one in server.record)
+    assert sorted(days) == [0, 1]
+    assert days[0] >= 57
+
+
+class Interrupting(Leaping):
+    """A clock at which something happens to the machine, again and again, while a run goes on."""
+
+    def __init__(self, start: float, every: float, happens: Sequence[float]) -> None:
+        super().__init__(start)
+        self.every, self.happens, self.next_at = every, list(happens), every
+
+    def select(self, selector: object, seconds: float, idle: bool) -> list:  # type: ignore[type-arg, override]
+        if idle and self.happens and self.steady() >= self.next_at:
+            self.next_at += self.every
+            what = self.happens.pop(0)
+            if what:
+                self.set += what
+            else:
+                self.sleep(2 * HOUR)
+        return super().select(selector, min(seconds, 300.0), idle)  # type: ignore[arg-type]
+
+
+def test_a_clock_that_is_set_and_a_lid_that_is_closed_change_nothing_about_the_limits(
+    project: Project,
+) -> None:
+    """True time is what counts: the sink looks at the steady seconds, the run at the clock on the wall."""
+    project.letter()
+    mails = project.contacts(120)
+    clock = Interrupting(MONDAY, 20 * MINUTE, [3600.0, 0.0, -3600.0, -3600.0, 0.0, 3600.0])
+    with sink.run() as server:
+        _, result = send(project, server, clock, RATE="60/hour, 10/minute", RATE_PER_DOMAIN="20/hour")
+    assert result.error is None
+    assert sorted(server.recipients) == sorted(mails)
+    assert clock.happens == []
+    assert_no_window_too_full((one.at for one in server.record), [Limit(60, HOUR), Limit(10, MINUTE)])
+    for number in range(7):
+        times = [one.at for one in server.record if one.recipient.endswith(f"@d{number}.example.org")]
+        assert_no_window_too_full(times, [Limit(20, HOUR)])
+
+
+def test_the_lid_may_be_closed_for_a_night(project: Project) -> None:
+    project.letter()
+    mails = project.contacts(40)
+    clock = Interrupting(MONDAY, 10 * MINUTE, [0.0, 0.0, 0.0])
+    with sink.run() as server:
+        _, result = send(project, server, clock, RATE="60/hour", RATE_PER_DOMAIN="unlimited")
+    assert (result.error, sorted(server.recipients)) == (None, sorted(mails))
+    times = [one.at for one in server.record]
+    assert_no_window_too_full(times, [Limit(60, HOUR)])
+    assert times[-1] - times[0] > 6 * HOUR  # the pauses are not made up for
+    assert min(third - first for first, third in zip(times, times[2:], strict=False)) > 0.6 * MINUTE
