@@ -46,15 +46,15 @@ from outreach.schema import slot as _slot
 from outreach.schema import slowed as _slowed
 from outreach.schema import suppression as _suppression
 from outreach.schema import version as _version
-from outreach.throttle import History, Slot
+from outreach.throttle import LAST, History, Slot
 from outreach.times import day, span
 
 _DAY = 86400
 _MOST_VALUES = 500  # that one statement asks for
 _SHARE = "share:"  # what the name of a shared key begins with in `about`; its check digits follow
 _MAY_PASS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EROFS)
-_CLOCK = "clock"  # in `about`: the machine's run, and the clock's distance from its steady seconds
-_ALL = sa.true()
+_CLOCK = "clock"  # in `about`: start of the machine, and the clock's distance from its steady seconds
+_UNDER_WAY = 200  # transactions at once, of all runs: more than there can be connections
 _CLOCKS_DIFFER = 5.0  # seconds that are no reason to doubt the clock
 
 logging.getLogger("sqlalchemy").addHandler(logging.NullHandler())  # what fails is raised; nothing is logged
@@ -741,37 +741,40 @@ class Ledger:
     def mend_times(self, now: float, longest_wait: float, boot: str = "", steady: float = 0.0) -> float:
         """Make times of the ledger fit a clock that was set; return by how many seconds it was, roughly.
 
-        As long as the machine runs (`boot`), its `steady` seconds say by how much it was set, and all times
-        move along, so that limits hold as if nothing had happened. Otherwise only a clock that was set back
-        can be seen: slots of the future become the past, with their distances kept. Who was deferred and
-        would wait longer than `longest_wait` seconds is due now.
+        As long as the machine runs (`boot`), its `steady` seconds say by how much it was set: all times move
+        along, so that limits hold as if nothing had happened. Since an earlier start only a clock that was
+        set back can be seen: slots of the future end now, with their distances kept. Who was deferred and
+        would wait longer than `longest_wait` seconds is due now. Known limit: a clock that was wrong since
+        the machine's start is taken as right.
         """
         with self.transaction():
             moved = self._clock_moved(now, boot, steady)
             if moved:
-                self._move_times(moved, _ALL)
+                self._move_times(moved, 0.0)
             latest = self._execute(sa.select(sa.func.max(_slot.c.at))).scalar() or 0.0
-            ahead = latest - now
-            if ahead > _CLOCKS_DIFFER:
-                self._move_times(-ahead, _slot.c.at > now)
-            self._execute(
-                sa.update(_delivery)
-                .where(
-                    _delivery.c.lease.is_(None),
-                    _delivery.c.state == State.DEFERRED.value,
-                    _delivery.c.next_attempt_at > now + longest_wait,
-                )
-                .values(next_attempt_at=now)
-            )
-            self._execute(
-                sa.update(_delivery).where(_delivery.c.first_attempt_at > now).values(first_attempt_at=now)
-            )
-            later = _slowed.c.asked_at > now
-            self._execute(sa.update(_slowed).where(later).values(asked_at=now, resume_at=now))
-        return moved or (-ahead if ahead > _CLOCKS_DIFFER else 0.0)
+            ahead = latest - now if latest - now > _CLOCKS_DIFFER else 0.0
+            if ahead:
+                self._move_times(-ahead, now)
+            waits = sa.and_(_delivery.c.lease.is_(None), _delivery.c.state == State.DEFERRED.value)
+            too_long = _delivery.c.next_attempt_at > now + longest_wait
+            self._execute(sa.update(_delivery).where(waits, too_long).values(next_attempt_at=now))
+            later = _delivery.c.first_attempt_at > now
+            self._execute(sa.update(_delivery).where(later).values(first_attempt_at=now))
+        return moved - ahead
+
+    def _move_times(self, seconds: float, since: float) -> None:
+        """Move what is later than `since`: what limits count, what a server asked for, who waits for long."""
+        deferred = _delivery.c.state == State.DEFERRED.value
+        for table, which, names in (
+            (_slot, sa.true(), ("at", "ideal", "domain_ideal")),
+            (_slowed, sa.true(), ("asked_at", "resume_at")),
+            (_delivery, deferred, ("first_attempt_at", "next_attempt_at")),
+        ):
+            values = {name: table.c[name] + seconds for name in names}
+            self._execute(sa.update(table).where(table.c[names[0]] > since, which).values(values))
 
     def _clock_moved(self, now: float, boot: str, steady: float) -> float:
-        """Return by how many seconds the clock was set since this was last asked, while the machine ran."""
+        """Return by how many seconds the clock was set since this was last asked, in this start."""
         if not boot:
             return 0.0
         before, _, offset = (self._about(_CLOCK) or b"").decode().rpartition(" ")
@@ -782,17 +785,6 @@ class Ledger:
         value = f"{boot} {now - steady!r}".encode()
         self._execute(sa.insert(_about).values(name=_CLOCK, value=value))
         return moved
-
-    def _move_times(self, seconds: float, which: sa.ColumnElement[bool]) -> None:
-        """Move slots; with all of them also who waits, and what a server asked for."""
-        self._execute(
-            sa.update(_slot).where(which).values(_moved(_slot, seconds, "at", "ideal", "domain_ideal"))
-        )
-        if which is _ALL:
-            waits = _delivery.c.state == State.DEFERRED.value
-            values = _moved(_delivery, seconds, "next_attempt_at", "first_attempt_at")
-            self._execute(sa.update(_delivery).where(waits).values(values))
-            self._execute(sa.update(_slowed).values(_moved(_slowed, seconds, "asked_at", "resume_at")))
 
     def end_run(self) -> None:
         """Give the lock back; leases that are left are dead from then on."""
@@ -825,13 +817,12 @@ class Ledger:
 
     def history(self, account: str | None = None, domain: str | None = None) -> History:
         """Return the n-th most recent transaction of an account or of a recipient domain."""
-        if account is not None:
-            statement, whose = _OF_ACCOUNT, account
-        else:
-            statement, whose = _OF_DOMAIN, domain or ""
+        over, began = _OF_DOMAIN if account is None else _OF_ACCOUNT
+        whose = domain or "" if account is None else account
 
         def nth(n: int) -> Slot | None:
-            row = self._fast(statement, whose=whose, skipped=n - 1).fetchone()
+            statement = began if n == LAST else over
+            row = self._fast(statement, whose=whose, skipped=max(n - 1, 0)).fetchone()
             return Slot(*row) if row else None
 
         return nth
@@ -843,7 +834,8 @@ class Ledger:
             Slot(row.at, row.ideal, row.id)
             for row in self._execute(query.order_by(_slot.c.at.desc(), _slot.c.id.desc()))
         ]
-        return lambda n: found[n - 1] if n <= len(found) else None
+        last = max(found, key=lambda slot: slot.seed, default=None)
+        return lambda n: last if n == LAST else found[n - 1] if n <= len(found) else None
 
     def slowed(self, account: str) -> Slowed:
         """Return what is known of the last time that a server asked this account for less."""
@@ -976,10 +968,6 @@ class Ledger:
         )
         if done.rowcount != 1:
             raise LedgerError(f"delivery {number} is not ours any more", exit_code=Exit.STOPPED)
-
-
-def _moved(table: sa.Table, seconds: float, *names: str) -> dict[str, Any]:
-    return {name: table.c[name] + seconds for name in names}
 
 
 def _anew(reason: str) -> dict[str, Any]:
@@ -1154,17 +1142,23 @@ _CLOSE_SLOT = _Statement(sa.update(_slot).where(_slot.c.id == _given("slot")).va
 
 
 def _nth(whose: sa.Column[Any], ideal: sa.Column[Any]) -> _Statement:
-    """Ask for one of the last transactions of an account or a domain."""
-    return _Statement(
-        sa.select(_slot.c.at, ideal, _slot.c.id)
-        .where(whose == _given("whose"))
-        .order_by(_slot.c.at.desc(), _slot.c.id.desc())
-        .limit(1)
-        .offset(_given("skipped"))
-    )
+    """Ask for one of the last transactions of an account or a domain, by when it was over."""
+    return _Statement(_last_ones(whose, ideal).limit(1).offset(_given("skipped")))
 
 
-_OF_ACCOUNT, _OF_DOMAIN = _nth(_slot.c.account, _slot.c.ideal), _nth(_slot.c.domain, _slot.c.domain_ideal)
+def _last(whose: sa.Column[Any], ideal: sa.Column[Any]) -> _Statement:
+    """Ask for the one that began last: only what was under way then can be over later."""
+    few = _last_ones(whose, ideal).limit(_UNDER_WAY).subquery()
+    return _Statement(sa.select(few).order_by(few.c.id.desc()).limit(1))
+
+
+def _last_ones(whose: sa.Column[Any], ideal: sa.Column[Any]) -> sa.Select[Any]:
+    query = sa.select(_slot.c.at, ideal, _slot.c.id).where(whose == _given("whose"))
+    return query.order_by(_slot.c.at.desc(), _slot.c.id.desc())
+
+
+_OF_ACCOUNT = (_nth(_slot.c.account, _slot.c.ideal), _last(_slot.c.account, _slot.c.ideal))
+_OF_DOMAIN = (_nth(_slot.c.domain, _slot.c.domain_ideal), _last(_slot.c.domain, _slot.c.domain_ideal))
 _SLOWED = _Statement(
     sa.select(_slowed.c.gap, _slowed.c.asked_at, _slowed.c.resume_at, _slowed.c.words).where(
         _slowed.c.account == _given("account")

@@ -34,7 +34,9 @@ class Slot:
     seed: int
 
 
-History = Callable[[int], Slot | None]  # the n-th most recent transaction; 1 is the last
+# The n-th most recent transaction, by when it was over; LAST is the one that began last.
+History = Callable[[int], Slot | None]
+LAST = 0
 
 
 def nothing(n: int) -> None:
@@ -49,7 +51,7 @@ def earliest(limits: Sequence[Limit], history: History, gap: float | None = None
     gap = spacing(limits) if gap is None else gap
     if not limits and not gap:
         return 0.0
-    last = history(1)
+    last = history(LAST)
     if last is None:
         return 0.0
     when = _next_ideal(gap, last)
@@ -62,7 +64,7 @@ def earliest(limits: Sequence[Limit], history: History, gap: float | None = None
 def ideal(limits: Sequence[Limit], history: History, now: float, gap: float | None = None) -> float:
     """Return the ideal time of a transaction that begins now: its schedule, at most one gap late."""
     gap = spacing(limits) if gap is None else gap
-    last = history(1) if gap else None
+    last = history(LAST) if gap else None
     if last is None:
         return now
     return min(now, max(_next_ideal(gap, last), now - gap))
@@ -112,7 +114,7 @@ class Stream:
         self.limits, self.gap = limits, gap
         self.at = [slot.at for slot in reversed(slots) if slot is not None]
         self.free = earliest(limits, before, gap)
-        last = slots[0] if slots else None
+        last = before(LAST)
         self.planned = None if last is None else _next_ideal(gap, last)
         self.seed = 0
         # The tightest limit, and those whose window was full.

@@ -1,6 +1,6 @@
 """A clock for tests that leaps over the time in which nothing happens, and machines that share a ledger.
 
-`Leaping` is for the real sending loop: where it would wait for the clock, the clock moves on instead; where it
+`Leaping` is for the real sending loop: where it would wait for the clock, the clock moves on; where it
 waits for the server, real time passes. `Machine` is for the turnstile alone: its time of day can be set, it
 can sleep and be started anew, and the steady seconds of a start never know of it.
 """

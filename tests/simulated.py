@@ -35,7 +35,7 @@ class Run:
     slots: list[Slot] = field(default_factory=list)
 
     def history(self, n: int) -> Slot | None:
-        return self.slots[-n] if n <= len(self.slots) else None
+        return self.slots[-max(n, 1)] if n <= len(self.slots) and self.slots else None
 
     def send(self, now: float, late: Callable[[], float] = lambda: 0.0) -> float:
         now = max(now, throttle.earliest(self.limits, self.history)) + late()

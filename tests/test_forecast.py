@@ -23,7 +23,7 @@ _LIMIT = st.builds(Limit, st.integers(1, 40), st.sampled_from([1, 7, MINUTE, HOU
 def past(*slots: Slot | float) -> History:
     """A history of transactions, oldest first."""
     all_slots = [one if isinstance(one, Slot) else Slot(one, one, n) for n, one in enumerate(slots)]
-    return lambda n: all_slots[-n] if n <= len(all_slots) else None
+    return lambda n: all_slots[-max(n, 1)] if n <= len(all_slots) and all_slots else None
 
 
 # What `plan` foresees ----------------------------------------------------------------------------

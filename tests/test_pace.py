@@ -5,19 +5,24 @@ from __future__ import annotations
 import datetime
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from random import Random
 
 import pytest
 import sink
 from conftest import Project
-from leaping import Leaping
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from leaping import Leaping, Machine
 
 from outreach import contacts, delivery, mailing, places, plan
 from outreach import project as project_of
 from outreach import settings as configuration
+from outreach.institutions import DomainLimits
 from outreach.ledger import Ledger
 from outreach.model import Limit
-from outreach.pace import spacing
+from outreach.pace import Pace, spacing
+from outreach.turnstile import Turnstile
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 MONDAY = datetime.datetime(2026, 11, 23, 7, 0, tzinfo=datetime.UTC).timestamp()
@@ -200,3 +205,115 @@ def test_the_lid_may_be_closed_for_a_night(project: Project) -> None:
     assert_no_window_too_full(times, [Limit(60, HOUR)])
     assert times[-1] - times[0] > 6 * HOUR  # the pauses are not made up for
     assert min(third - first for first, third in zip(times, times[2:], strict=False)) > 0.6 * MINUTE
+
+
+# Weeks, restarts, processes, clocks -----------------------------------------------------------------
+
+_SIZES = (1, 2, 5, 20)
+_LIMIT = st.builds(Limit, st.sampled_from(_SIZES), st.sampled_from([1, MINUTE, HOUR, DAY]))
+_LIMITS = st.lists(_LIMIT, min_size=1, max_size=3, unique_by=lambda limit: limit.seconds).map(tuple)
+_EVENTS = st.lists(
+    st.sampled_from(["forward", "back", "sleep", "restart", "reboot", "quiet", "week", "none"]),
+    min_size=3,
+    max_size=8,
+)
+
+
+class Processes:
+    """Several runs on one ledger, each with its turnstile, on a machine whose clock is not to be trusted.
+
+    `seen` is what a server saw, in true time; a mail reaches it somewhere between its claim and its answer.
+    """
+
+    def __init__(self, path: Path, pace: Pace, random: Random, count: int) -> None:
+        self.machine, self.random, self.pace = Machine(MONDAY, started=MONDAY - HOUR), random, pace
+        self.seen: list[tuple[float, str]] = []
+        self.was_ahead = False  # when the machine was started anew: then the ledger may believe too much
+        self.ledgers = [Ledger(path, create=True) for _ in range(count)]
+        for ledger in self.ledgers:
+            ledger._raw.execute("PRAGMA synchronous = OFF")  # thousands of commits, and no power cut here
+        self.gates = [self.begin(ledger) for ledger in self.ledgers]
+
+    def begin(self, ledger: Ledger) -> Turnstile:
+        machine = self.machine
+        ledger.mend_times(machine.wall, 1e9, machine.boot, machine.steady)
+        ledger.forget_old_slots(machine.wall)
+        return Turnstile(ledger, self.pace, "me")
+
+    def happen(self, what: str) -> None:
+        """Let something happen to the machine; who lives notices a clock that was set, as the loop does."""
+        machine = self.machine
+        if what in ("forward", "back"):
+            machine.set_by += HOUR if what == "forward" else -HOUR
+        elif what == "reboot":  # and the clock is right again from now on, as far as it was ahead
+            machine.true += MINUTE
+            machine.restart()
+            self.was_ahead |= machine.set_by > 0
+            machine.set_by = min(machine.set_by, 0.0)
+        elif what in ("sleep", "quiet", "week"):
+            machine.true += {"sleep": 8 * HOUR, "quiet": 5 * MINUTE, "week": 7 * DAY}[what]
+        if what in ("forward", "back", "sleep"):
+            for ledger in self.random.sample(self.ledgers, len(self.ledgers)):
+                ledger.mend_times(machine.wall, 1e9, machine.boot, machine.steady)
+        if what in ("restart", "reboot"):
+            self.gates = [self.begin(ledger) for ledger in self.ledgers]
+
+    def send(self, domain: str) -> None:
+        """Let one of the runs send as soon as it may, to a server that takes its time."""
+        machine, number = self.machine, self.random.randrange(len(self.gates))
+        gate, ledger = self.gates[number], self.ledgers[number]
+        while True:
+            now = machine.wall
+            gate.look(now)
+            free = max(gate.account_free_at(now), gate.domain_free_at(domain, now))
+            if free <= now:
+                break
+            machine.true += free - now + 1e-4
+        with ledger.transaction():
+            slot = gate.take(domain, machine.wall)
+        takes = self.random.choice((0.0, 0.01, 0.2))
+        arrives = self.random.random() * takes
+        self.seen.append((machine.true + arrives, domain))
+        machine.true += takes
+        with ledger.transaction():
+            gate.close(slot, machine.wall, True)
+
+    def close(self) -> None:
+        for ledger in self.ledgers:
+            ledger.close()
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+@given(_LIMITS, st.one_of(st.just(()), _LIMITS), _EVENTS, st.integers(1, 3), st.integers(0, 2**16))
+def test_no_limit_is_exceeded_in_weeks_of_restarts_processes_and_wrong_clocks(
+    tmp_path_factory: pytest.TempPathFactory,
+    rate: tuple[Limit, ...],
+    per_domain: tuple[Limit, ...],
+    events: Sequence[str],
+    processes: int,
+    seed: int,
+) -> None:
+    """True time is what the provider's server counts by; the ledger's own history has to hold as well."""
+    random = Random(seed)
+    pace = Pace(rate, DomainLimits(per_domain))
+    path = tmp_path_factory.mktemp("ledger") / "outreach.db"
+    runs = Processes(path, pace, random, processes)
+    try:
+        for event in events:
+            for _ in range(random.randint(1, 12)):
+                runs.send(random.choice(("a.example", "a.example", "b.example")))
+            runs.happen(event)
+        slots = [] if runs.was_ahead else list(history_of(runs.ledgers[0]))
+    finally:
+        runs.close()
+    assert_no_window_too_full((at for at, _ in runs.seen), rate, 1e-3)
+    assert_no_window_too_full(slots, rate, 1e-3)
+    for domain in ("a.example", "b.example"):
+        assert_no_window_too_full((at for at, name in runs.seen if name == domain), per_domain, 1e-3)
+
+
+def history_of(ledger: Ledger) -> Iterable[float]:
+    history, n = ledger.history(account="me"), 1
+    while slot := history(n):
+        yield slot.at
+        n += 1

@@ -25,7 +25,7 @@ START = 1_337_000_000.0
 def past(*slots: Slot | float) -> throttle.History:
     """A history of transactions, oldest first."""
     all_slots = [one if isinstance(one, Slot) else Slot(one, one, n) for n, one in enumerate(slots)]
-    return lambda n: all_slots[-n] if n <= len(all_slots) else None
+    return lambda n: all_slots[-max(n, 1)] if n <= len(all_slots) and all_slots else None
 
 
 def no_history(n: int) -> Slot | None:
