@@ -22,7 +22,7 @@ from outreach.errors import UsageError
 from outreach.model import CONTACT_COLUMNS, LETTER_VARIABLES, NAME_PARTS
 
 HEADER_ROWS = 10  # among these the header is looked for
-_SPECIAL = ("alternates", "salutation", *(names[0] for names in NAME_PARTS.values()))
+_SPECIAL = ("alternates", "salutation", "timezone", *(names[0] for names in NAME_PARTS.values()))
 _KNOWN = (*CONTACT_COLUMNS, *_SPECIAL)
 _PART_NAMES = {name for names in NAME_PARTS.values() for name in names}
 _ADDRESS = re.compile(r"[^\s@]@[^\s@]+\.\w")

@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from outreach import address, columns, languages, tables
+from outreach import address, columns, languages, places, tables
 from outreach.errors import ContactsError, UsageError
 from outreach.lists import PLAIN, ContactList, Refused, RowProblem
 from outreach.merging import Merge
@@ -349,6 +349,10 @@ class _Rows:
             if not gender:
                 gender = columns.gender(found[1]) or ""
                 self.say("repaired", "name", values["name"], f"read as {name}, who is {gender}")
+        zone = values.get("timezone", "")
+        if zone and places.zone_name(zone) is None:
+            hint = "write Asia/Tehran or +03:30"
+            self.say("warning", "timezone", zone, "is no time zone; the country's is taken", hint)
         title = values.get("title", "")
         if title and name.startswith(f"{title} "):
             name = name.removeprefix(title).strip()

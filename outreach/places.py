@@ -17,8 +17,6 @@ from functools import cache
 from outreach import languages
 from outreach.model import Contact
 
-# Columns of a list that say the zone.
-COLUMNS = ("timezone", "time_zone", "tz")
 # The capital's zone of every country that CLDR gives several zones, or none. tz database 2026a (zone1970.tab
 # and its comments), compared with CLDR 47's lists of zones, 2026-11. A test asks for each.
 _CAPITALS = {
@@ -49,8 +47,7 @@ class Place:
 
 def of(contact: Contact) -> Place:
     """Return where a contact is."""
-    said = next((contact.fields[name] for name in COLUMNS if contact.fields.get(name)), "")
-    return _of(said, contact.country)
+    return _of(contact.fields.get("timezone", ""), contact.country)
 
 
 @cache

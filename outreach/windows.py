@@ -234,6 +234,8 @@ def _moment(plain: str, text: str, local: datetime.datetime) -> float:
     date = local.date()
     passed = datetime.datetime.combine(date, at) <= local
     number = _number(day)
+    if not plain:
+        raise ValueError
     if not day:
         date += datetime.timedelta(days=passed)
     elif day == "tomorrow":

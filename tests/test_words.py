@@ -43,7 +43,7 @@ def meanings(file: str) -> dict[str, set[str]]:
 
 
 def test_the_tables_are_the_fields_and_genders_of_a_contact() -> None:
-    assert list(COLUMNS) == ["email", "alternates", *NAMES, *PERSON, "opt_out"]
+    assert list(COLUMNS) == ["email", "alternates", *NAMES, *PERSON, "opt_out", "timezone"]
     assert list(GENDERS) == ["f", "m", "organisation", "group", "unknown"]
 
 
