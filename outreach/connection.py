@@ -237,7 +237,7 @@ def _may_pass(error: BaseException) -> bool:
     if isinstance(error, smtplib.SMTPResponseException):
         outcome = _judge(error)
         # Whoever says "too many logins" or "slow down" is not asked again within seconds.
-        patient = outcome.kind in (Kind.LOGIN, Kind.QUOTA, Kind.SLOW_DOWN)
+        patient = outcome.kind in (Kind.LOGIN, Kind.QUOTA, Kind.SLOW_DOWN, Kind.CROWDED)
         return outcome.verdict is Verdict.DEFERRED and not patient
     if isinstance(error, socket.gaierror):
         return error.errno == socket.EAI_AGAIN

@@ -74,7 +74,7 @@ class Health:
             case Run.SLOW_DOWN if (
                 outcome.code != 421 or not others
             ):  # else one session of several was too many
-                note = self._slow_down(now, words)
+                note = self._slow_down(now, words, outcome.kind)
             case Run.PAUSE | Run.SLOW_DOWN:
                 self.had_trouble(now, words)
         if self._breaker and (why := self._breaker.saw(outcome)):
@@ -92,11 +92,12 @@ class Health:
             message = f"{self._server} broke off {self._troubles} sessions in a row: {words}"
             self._stop(ServerError(message, "nothing is lost; run the same command again later"))
 
-    def _slow_down(self, now: float, words: str) -> str:
+    def _slow_down(self, now: float, words: str, kind: Kind) -> str:
         if now < self.resume_at:
             return ""
         self._slowed += 1
-        self.asked_at = now
+        if kind is not Kind.CROWDED:
+            self.asked_at = now
         self.resume_at = now + retry.step(self._slowed, self._steps)
         if self._slowed < _SLOWED:
             return f"the server wants less from us ({words}); going on {clock(self.resume_at)}"

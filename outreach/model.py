@@ -172,6 +172,7 @@ class Kind(StrEnum):
     SIZE = "size"
     QUOTA = "quota"  # our account's sending limit is used up
     SLOW_DOWN = "slow-down"  # too much from us for now
+    CROWDED = "crowded"  # too many connections at once, or mails in one
     RELAY = "relay"
     SENDER = "sender"
     LOGIN = "login"

@@ -60,7 +60,7 @@ def decide(
         case Verdict.FAILED, Scope.SESSION:
             reason = "the server refuses the sender"
             return Decision(State.PLANNED, counts=False, run=Run.STOP, reason=reason)
-        case Verdict.DEFERRED, Scope.SESSION if outcome.kind in (Kind.QUOTA, Kind.SLOW_DOWN):
+        case Verdict.DEFERRED, Scope.SESSION if outcome.kind in (Kind.QUOTA, Kind.SLOW_DOWN, Kind.CROWDED):
             return Decision(State.PLANNED, counts=False, run=Run.SLOW_DOWN)
         case Verdict.DEFERRED, Scope.SESSION if not outcome.lost or losses < _FREE_TRIES:
             return Decision(State.PLANNED, counts=False, run=Run.PAUSE)

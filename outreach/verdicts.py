@@ -34,7 +34,15 @@ class Stage(StrEnum):
 
 
 _OPENING = (Stage.GREETING, Stage.EHLO, Stage.STARTTLS, Stage.AUTH)
-_ABOUT_US = (Kind.QUOTA, Kind.SLOW_DOWN, Kind.RELAY, Kind.SENDER, Kind.LOGIN, Kind.PROTOCOL)
+_ABOUT_US = (
+    Kind.QUOTA,
+    Kind.SLOW_DOWN,
+    Kind.CROWDED,
+    Kind.RELAY,
+    Kind.SENDER,
+    Kind.LOGIN,
+    Kind.PROTOCOL,
+)
 _ABOUT_THEM = (Kind.GREYLISTED, Kind.BUSY, Kind.MAILBOX_FULL, Kind.BAD_MAILBOX)
 _ABOUT_THE_MESSAGE = (Kind.SPAM, Kind.SIZE)
 

@@ -15,7 +15,7 @@ NOW = 1_337_000_000.0
 SENT = Outcome(Verdict.SENT, Scope.RECIPIENT, 250, reply="ok", reached_rcpt=True)
 LOST = Outcome(Verdict.DEFERRED, Scope.SESSION, reason="gone", lost=True)
 SLOW = Outcome(Verdict.DEFERRED, Scope.SESSION, 451, reply="slow down", kind=Kind.SLOW_DOWN)
-CROWDED = Outcome(Verdict.DEFERRED, Scope.SESSION, 421, reply="too many connections", kind=Kind.SLOW_DOWN)
+CROWDED = Outcome(Verdict.DEFERRED, Scope.SESSION, 421, reply="too many connections", kind=Kind.CROWDED)
 NOT_US = Outcome(Verdict.FAILED, Scope.SESSION, 550, reply="not authorized", reached_rcpt=True)
 SENDER = Outcome(Verdict.FAILED, Scope.SESSION, 553, reply="sender rejected")
 QUOTA = Outcome(Verdict.FAILED, Scope.SESSION, 550, reply="limit", kind=Kind.QUOTA)
@@ -68,6 +68,16 @@ def test_one_connection_too_many_is_only_a_short_pause() -> None:
     alone = Health("mail.example:587", (300,))
     assert see(alone, CROWDED)
     assert alone.resume_at == NOW + 300
+    assert alone.asked_at == 0.0, "fewer connections were asked for, not a slower pace"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "asked"), [(SLOW, NOW), (QUOTA, NOW), (LOST, 0.0), (SENDER, 0.0), (SENT, 0.0)]
+)
+def test_when_the_server_asks_for_less_it_is_noted_for_the_pace(outcome: Outcome, asked: float) -> None:
+    health = Health("mail.example:587", (300,))
+    see(health, outcome)
+    assert health.asked_at == asked
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
@@ -15,13 +16,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from leaping import Leaping, Machine
 
-from outreach import contacts, delivery, mailing, places, plan
+from outreach import contacts, delivery, mailing, places, plan, throttle
 from outreach import project as project_of
 from outreach import settings as configuration
+from outreach.errors import Exit
 from outreach.institutions import DomainLimits
 from outreach.ledger import Ledger
 from outreach.model import Limit
-from outreach.pace import Pace, spacing
+from outreach.pace import Pace, Slowed, spacing
 from outreach.turnstile import Turnstile
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
@@ -49,29 +51,42 @@ def write_list(project: Project, people: Sequence[tuple[str, str]]) -> dict[str,
     return {mail: places.of(contacts.Contact(mail, country=country)) for mail, country in rows}
 
 
-def open_project(project: Project, options: dict[str, str]) -> tuple[configuration.Settings, plan.Plan]:
+def open_project(
+    project: Project, options: dict[str, str], ledger: Ledger | None = None, now: float = MONDAY
+) -> tuple[configuration.Settings, plan.Plan]:
     """Read settings, list and letter of a project, and plan; as the commands do."""
     loaded = configuration.load(project.folder, project.env, dict(options))
     people = contacts.read([loaded.contacts])
     letter = project_of.open_letter(loaded, loaded.templates, "hello", [loaded.contacts])
-    return loaded, plan.make("hello", letter, people, loaded, None, MONDAY)
+    return loaded, plan.make("hello", letter, people, loaded, ledger, now)
 
 
 def send(
-    project: Project, server: sink.Sink, clock: Leaping, not_before: float | None = None, **options: str
+    project: Project,
+    server: sink.Sink,
+    clock: Leaping,
+    not_before: float | None = None,
+    limit: int | None = None,
+    wait: bool = True,
+    notes: list[str] | None = None,
+    **options: str,
 ) -> tuple[dict[str, object], delivery.Result]:
     """Plan and send a mailing with a clock that leaps; return what was foreseen, and how it ended."""
     server.clock = lambda: clock.start + clock.steady()  # true time, whatever the wall says
     project.env["OUTREACH_SMTP_URL"] = server.url
-    loaded, made = open_project(project, options)
-    foreseen = plan.document(made, loaded, None, (), (), None, clock.now(), not_before)
+    said = [] if notes is None else notes
     with Ledger(project.folder / "outreach.db", create=True) as ledger:
+        loaded, made = open_project(project, options, ledger, clock.now())
+        foreseen = plan.document(made, loaded, ledger, (), (), limit, clock.now(), not_before)
         changes = mailing.compare(made, ledger)
         running = mailing.record(made, changes, True, ledger, clock.now(), not_before=not_before)
-        chosen = [one.id for one in ledger.deliveries(running)]
+        ready = mailing.select(ledger, running, lambda contact: True, limit, clock.now())
         assert loaded.server is not None
-        orders = mailing.orders(loaded, loaded.server, None)
-        return foreseen, delivery.run(ledger, running, chosen, orders, clock=clock)
+        orders = mailing.orders(loaded, loaded.server, None, wait=wait)
+        chosen = [one.id for one in ready]
+        return foreseen, delivery.run(
+            ledger, running, chosen, orders, lambda progress, note: said.append(note), clock
+        )
 
 
 def at(text: object) -> float:
@@ -317,3 +332,166 @@ def history_of(ledger: Ledger) -> Iterable[float]:
     while slot := history(n):
         yield slot.at
         n += 1
+
+
+# When the server asks for less ----------------------------------------------------------------------
+
+_LESS = "450 4.2.1 Peak SMTP relay limit exceeded for this customer. This is a temporary error."
+
+
+def gaps(server: sink.Sink) -> list[float]:
+    times = [one.at for one in server.record]
+    return [later - earlier for earlier, later in pairwise(times)]
+
+
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def test_a_server_that_asks_for_less_gets_a_pause_and_half_the_pace_for_a_day(project: Project) -> None:
+    project.letter()
+    mails = project.contacts(60)
+    notes: list[str] = []
+    with sink.run() as server:
+        server.rcpt_replies = {mails[10]: [_LESS]}
+        _, result = send(
+            project,
+            server,
+            Leaping(MONDAY),
+            notes=notes,
+            RATE="60/hour",
+            RATE_PER_DOMAIN="unlimited",
+            RETRY="20m",
+        )
+    assert result.error is None
+    assert sorted(server.recipients) == sorted(mails), "nobody was charged for it"
+    found = gaps(server)
+    assert 20 * MINUTE <= found[9] <= 24 * MINUTE  # the pause that OUTREACH_RETRY gives
+    assert 0.9 * MINUTE < mean(found[:9]) < 1.1 * MINUTE
+    assert 1.9 * MINUTE < mean(found[11:]) < 2.1 * MINUTE
+    (note,) = [one for one in notes if "wants less" in one]
+    assert "at half the pace: a mail every 2 minutes" in note
+
+
+def test_what_a_server_asked_for_holds_for_the_next_runs_and_is_forgotten_with_the_days(
+    project: Project,
+) -> None:
+    project.letter()
+    mails = project.contacts(90)
+    options = {"RATE": "60/hour", "RATE_PER_DOMAIN": "unlimited", "RETRY": "20m"}
+    clock = Leaping(MONDAY)
+    with sink.run() as server:
+        server.rcpt_replies = {mails[5]: [_LESS]}
+        send(project, server, clock, limit=10, **options)
+        clock.leapt += HOUR
+        first = len(server.record)
+        notes: list[str] = []
+        _, again = send(project, server, clock, limit=10, notes=notes, **options)
+        assert any("asked for less" in note and "a mail every 2 minutes" in note for note in notes)
+        second = len(server.record)
+        clock.leapt += DAY
+        send(project, server, clock, **options)
+    assert again.error is None
+    assert sorted(server.recipients) == sorted(mails)
+    found = gaps(server)
+    assert 1.8 * MINUTE < mean(found[first : second - 1]) < 2.2 * MINUTE
+    assert 0.9 * MINUTE < mean(found[second:]) < 1.1 * MINUTE
+
+
+def test_an_unlimited_run_that_is_asked_for_less_goes_at_half_of_what_it_did(project: Project) -> None:
+    project.letter()
+    mails = project.contacts(60)
+    with sink.run() as server:
+        server.rcpt_replies = {mails[40]: [_LESS]}
+        _, result = send(
+            project, server, Leaping(MONDAY), RATE="unlimited", RATE_PER_DOMAIN="unlimited", RETRY="1s"
+        )
+        with Ledger(project.folder / "outreach.db") as ledger:
+            slowed = ledger.slowed("@127.0.0.1")
+    assert (result.error, len(server.record)) == (None, 60)
+    assert 0 < slowed.gap <= 60
+    times = [one.at for one in server.record]
+    assert mean(gaps(server)[42:]) >= 0.75 * slowed.gap, times
+
+
+def test_a_used_up_quota_stops_the_run_and_halves_the_next_ones(project: Project) -> None:
+    project.letter()
+    mails = project.contacts(12)
+    options = {"RATE": "60/hour", "RATE_PER_DOMAIN": "unlimited"}
+    clock = Leaping(MONDAY)
+    with sink.run() as server:
+        server.rcpt_replies = {mail: ["550 5.4.5 Daily user sending limit exceeded."] for mail in mails[4:6]}
+        _, result = send(project, server, clock, **options)
+        assert result.error is not None
+        assert result.error.exit_code == Exit.STOPPED
+        assert len(server.record) == 4
+        _, result = send(project, server, clock, **options)
+    assert result.error is None
+    assert sorted(server.recipients) == sorted(mails)
+    assert mean(gaps(server)[5:]) > 1.8 * MINUTE
+
+
+@pytest.mark.parametrize(
+    ("usual", "least", "expected"),
+    [(60, 0, 120), (60, 120, 240), (60, 480, 480), (60, 30, 120), (0, 0.2, 0.4), (0, 50, 60)],
+)
+def test_half_the_pace_again_and_again_has_an_end(usual: float, least: float, expected: float) -> None:
+    assert throttle.halved(usual, least, throttle.nothing) == expected
+
+
+@pytest.mark.parametrize(
+    ("after", "left"), [(0, 64), (DAY - 1, 64), (DAY, 32), (3 * DAY, 8), (10 * DAY, 0), (-HOUR, 64)]
+)
+def test_half_of_what_was_asked_for_is_forgotten_every_day(after: float, left: float) -> None:
+    assert Slowed(64.0, MONDAY, MONDAY, "").least(MONDAY + after) == left
+
+
+# An embargo -----------------------------------------------------------------------------------------
+
+
+def test_nothing_leaves_before_and_the_embargo_outlives_the_run(project: Project) -> None:
+    project.letter()
+    mails = project.contacts(6)
+    clock, options = Leaping(MONDAY), {"RATE": "60/hour", "RATE_PER_DOMAIN": "unlimited"}
+    with sink.run() as server:
+        foreseen, result = send(project, server, clock, MONDAY + 5 * DAY, wait=False, **options)
+        assert at(foreseen["starts"]) == MONDAY + 5 * DAY
+        assert foreseen["not_before"] == foreseen["starts"]
+        assert not server.record
+        assert server.sessions == 0, "nobody knocks before"
+        assert mailing.exit_code(result) == Exit.STOPPED
+        # Another command, which says nothing about it; the clock that jumps must not lift it either.
+        foreseen, _ = send(project, server, clock, **options)
+    assert sorted(server.recipients) == sorted(mails)
+    assert min(one.at for one in server.record) >= MONDAY + 5 * DAY
+
+
+def test_an_embargo_can_be_moved_and_lifted(project: Project) -> None:
+    project.letter()
+    project.contacts(4)
+    options = {"RATE": "unlimited", "RATE_PER_DOMAIN": "unlimited"}
+    with sink.run() as server:
+        clock = Leaping(MONDAY)
+        send(project, server, clock, MONDAY + 5 * DAY, wait=False, **options)
+        send(project, server, clock, MONDAY + DAY, limit=2, **options)
+        assert clock.now() - MONDAY == pytest.approx(DAY, abs=60)
+        send(project, server, clock, MONDAY + 9 * DAY, wait=False, **options)
+        assert len(server.record) == 2
+        send(project, server, clock, 0.0, **options)
+        assert len(server.record) == 4
+    assert clock.now() - MONDAY == pytest.approx(DAY, abs=60)
+
+
+def test_an_embargo_that_comes_while_a_run_goes_on_is_obeyed_by_the_claim(project: Project) -> None:
+    project.letter()
+    project.contacts(3)
+    clock = Leaping(MONDAY)
+    with sink.run() as server:
+        send(project, server, clock, limit=1, RATE="unlimited", RATE_PER_DOMAIN="unlimited")
+    with Ledger(project.folder / "outreach.db", create=True) as ledger:
+        running = ledger.mailings()[0]
+        left = [one.id for one in ledger.deliveries(running) if one.state == "planned"]
+        ledger.set_not_before(running, MONDAY + DAY)
+        with ledger.transaction():
+            assert ledger.claim(left[0], MONDAY + DAY - 1) is None
+            assert ledger.claim(left[0], MONDAY + DAY) is not None

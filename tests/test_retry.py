@@ -55,6 +55,7 @@ def decide(
         (Outcome(DEFERRED, OURS, reason="lost", lost=True), 9, State.DEFERRED, True, False, PAUSE),
         # the server wants less from us for now: everybody waits, nobody is charged
         (Outcome(DEFERRED, OURS, 451, kind=Kind.QUOTA), 0, State.PLANNED, False, False, SLOW_DOWN),
+        (Outcome(DEFERRED, OURS, 452, kind=Kind.CROWDED), 0, State.PLANNED, False, False, SLOW_DOWN),
         (Outcome(DEFERRED, OURS, 421, kind=Kind.SLOW_DOWN), 9, State.PLANNED, False, False, SLOW_DOWN),
         # later
         (Outcome(DEFERRED, THEIRS, 450, "4.2.0", "4.2.0 greylisted"), 0, State.DEFERRED, True, False, GO_ON),

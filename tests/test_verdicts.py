@@ -20,6 +20,7 @@ SCOPES = {
     Kind.SIZE: LETTER,
     Kind.QUOTA: OURS,
     Kind.SLOW_DOWN: OURS,
+    Kind.CROWDED: OURS,
     Kind.RELAY: OURS,
     Kind.SENDER: OURS,
     Kind.LOGIN: OURS,
