@@ -29,13 +29,12 @@ from outreach.clocks import Clock
 from outreach.connection import Opened, Opening
 from outreach.errors import Exit, LedgerError, OutreachError, StoppedError
 from outreach.forecast import Past
-from outreach.health import Health
+from outreach.health import Health, one_too_many
 from outreach.ledger import Delivery, Frozen, Ledger, Mailing, Suppression
 from outreach.letters import Letter
 from outreach.links import Link
 from outreach.model import OPEN_STATES, Outcome, Rendered, Scope, Server, State, Verdict
 from outreach.pace import Pace
-from outreach.retry import Run
 from outreach.smtp import Closed, Event, Finished, Phase
 from outreach.times import lasts
 from outreach.turnstile import Turnstile
@@ -382,7 +381,7 @@ class _Loop:
             self._queue(one, due, tried=True)
         self._count(one, state)
         others = self._others()
-        if decision.run is Run.SLOW_DOWN and outcome.code == 421 and others:
+        if one_too_many(outcome, others):
             self.connections = others
         asked_before = self.health.asked_at
         note = self.health.saw(outcome, decision, now, len(self.queue), others)

@@ -24,6 +24,11 @@ _REFUSED_ALONE = 2  # runs in which the last recipient was refused as if it were
 _SLOWED = 8  # times in a row
 
 
+def one_too_many(outcome: Outcome, others: int) -> bool:
+    """Tell whether a session was closed only because there are several: `others` go on."""
+    return outcome.kind is Kind.CROWDED and outcome.code == 421 and others > 0
+
+
 class Health:
     """What the answers of one run mean for the run. `stop` is why it must end, once it must."""
 
@@ -71,9 +76,7 @@ class Health:
                     self.asked_at = now
                 if not outcome.reached_rcpt or self._refusals > 1 or left < 2:
                     self._stop(self._refused(outcome, words))
-            case Run.SLOW_DOWN if (
-                outcome.code != 421 or not others
-            ):  # else one session of several was too many
+            case Run.SLOW_DOWN if not one_too_many(outcome, others):
                 note = self._slow_down(now, words, outcome.kind)
             case Run.PAUSE | Run.SLOW_DOWN:
                 self.had_trouble(now, words)

@@ -65,6 +65,8 @@ def test_one_connection_too_many_is_only_a_short_pause() -> None:
     health = Health("mail.example:587", (300,))
     assert see(health, CROWDED, others=2) == ""
     assert health.resume_at == NOW + 0.5
+    assert see(health, replace(SLOW, code=421), now=NOW + 1, others=2), "a slower pace is another matter"
+    assert health.asked_at == NOW + 1
     alone = Health("mail.example:587", (300,))
     assert see(alone, CROWDED)
     assert alone.resume_at == NOW + 300
