@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from email.message import EmailMessage
 from pathlib import Path
@@ -61,6 +61,18 @@ def main() -> None:
                     lambda n=connections: send(folder, port, n),
                     lambda: smtplib_loop(folder / "contacts.csv", port),
                 )
+            compare(
+                f"send {MAILS} letters, unlimited",
+                "the same with the throttle taken out of the program",
+                lambda: send(folder, port, 1),
+                lambda: send(folder, port, 1, program=("-c", WITHOUT_THROTTLE)),
+            )
+            compare(
+                f"send {MAILS} letters, five limits that never hold",
+                "unlimited",
+                lambda: send(folder, port, 1, rates=NEVER),
+                lambda: send(folder, port, 1),
+            )
             write_list(folder / "contacts.csv", FAR_MAILS)
             with far_away(port) as far:
                 compare(
@@ -83,9 +95,9 @@ def compare(ours: str, peer: str, run_ours: Callable[[], object], run_peer: Call
     print(f"  {peer:53} {statistics.median(times[1]):8.3f} s   ratio {ratio:.2f}\n")
 
 
-def run_outreach(folder: Path, *arguments: str) -> None:
+def run_outreach(folder: Path, *arguments: str, program: Sequence[str] = ("-m", "outreach")) -> None:
     subprocess.run(
-        [sys.executable, "-m", "outreach", *arguments],
+        [sys.executable, *program, *arguments],
         cwd=folder,
         env=ENVIRONMENT,
         stdout=subprocess.DEVNULL,
@@ -192,12 +204,35 @@ def write_list(path: Path, count: int) -> None:
     path.write_text("email,name,audience,country,language\n" + "\n".join(rows) + "\n")
 
 
-def send(folder: Path, port: int, connections: int) -> None:
+UNLIMITED = ("--rate", "unlimited", "--rate-per-domain", "unlimited")
+NEVER = (
+    "--rate",
+    "100000/second, 1000000/minute, 100000000/day",
+    "--rate-per-domain",
+    "100000/second, 1000000/hour",
+)
+# What would be left of the program if it knew no limits at all.
+WITHOUT_THROTTLE = """
+from outreach import turnstile
+nothing = lambda *given: 0
+for name in ("look", "account_free_at", "domain_free_at", "take", "close"):
+    setattr(turnstile.Turnstile, name, nothing)
+from outreach.cli import main
+main()
+"""
+
+
+def send(
+    folder: Path,
+    port: int,
+    connections: int,
+    rates: Sequence[str] = UNLIMITED,
+    program: Sequence[str] = ("-m", "outreach"),
+) -> None:
     for left in folder.glob("outreach.db*"):
         left.unlink()
     os.environ["OUTREACH_SMTP_URL"] = ENVIRONMENT["OUTREACH_SMTP_URL"] = f"smtp://127.0.0.1:{port}"
-    unlimited = ("--rate", "unlimited", "--rate-per-domain", "unlimited")
-    run_outreach(folder, "-q", "send", "--yes", *unlimited, "--connections", str(connections))
+    run_outreach(folder, "-q", "send", "--yes", *rates, "--connections", str(connections), program=program)
 
 
 def smtplib_loop(contacts: Path, port: int) -> None:

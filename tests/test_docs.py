@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from outreach import settings
 from outreach.cli import cli
 from outreach.errors import Exit
+from outreach.pace import spacing
 
 ROOT = Path(__file__).parent.parent
 DOCS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -123,6 +125,32 @@ def test_commands_in_examples_exist() -> None:
 def test_every_exit_code_is_in_the_readme() -> None:
     codes = [int(code) for code in re.findall(r"^\| (\d+) \|", read(ROOT / "README.md"), re.MULTILINE)]
     assert codes == sorted(Exit)
+
+
+# Providers ---------------------------------------------------------------------------------------
+
+PROVIDERS = tomllib.loads(read(ROOT / "outreach/providers.toml"))["provider"]
+
+
+def test_what_providers_publish_is_in_the_documentation_with_date_and_source() -> None:
+    expected = [
+        f"| {row['name']} | {row['limits']} | {row['rate']} | {row['checked'] or 'not confirmed'} "
+        f"| [source]({row['source']}). {row['note']} |"
+        for row in PROVIDERS
+        if row["limits"]
+    ]
+    said = (
+        read(ROOT / "docs/sending.md")
+        .partition("### What providers allow\n")[2]
+        .partition("\nFor providers")[0]
+    )
+    assert [line for line in said.splitlines() if "[source](" in line] == expected
+
+
+@pytest.mark.parametrize("row", PROVIDERS, ids=lambda row: row["name"])
+def test_the_pace_that_is_proposed_stays_below_what_the_provider_publishes(row: dict[str, str]) -> None:
+    proposed, published = map(settings.parse_limits, (row["rate"], row["limits"] or "unlimited"))
+    assert spacing(proposed) > spacing(published)
 
 
 # Settings ----------------------------------------------------------------------------------------
