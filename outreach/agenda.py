@@ -12,6 +12,7 @@ not by its sending hours.
 from __future__ import annotations
 
 import heapq
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -42,6 +43,7 @@ class _Line:
     stamp: int = 0  # changes whenever the line is put somewhere else: older mentions of it are void
 
 
+_NEVER = (math.inf, -math.inf)
 _Mention = tuple[float, int, int, _Line]  # (rank, number, stamp, line); no two have one number and stamp
 
 
@@ -60,6 +62,7 @@ class Agenda:
         self._again: list[_Mention] = []  # ready, tried before, by when they were due
         self._slow: list[_Mention] = []  # ready, those that take longest by their own limit first
         self._list: list[_Mention] = []  # ready, in the order of the list
+        self._hours: dict[Place, tuple[float, float]] = {}  # that were open when last looked at
         self.closed: set[Place | None] = set()  # places where somebody had to wait for the window
 
     def __len__(self) -> int:
@@ -127,11 +130,13 @@ class Agenda:
             self._make_ready(heapq.heappop(self._later)[3])
         while (line := self._best()) is not None:
             at = max(line.waiting[0][0], domain_free_at(line.domain), now)
-            if self._window and line.place is not None:
-                opens = self._window.opens(at, line.place)
-                if opens > at:
+            if line.place is not None:
+                start, end = self._hours.get(line.place, _NEVER)
+                if not start <= at < end:
+                    start, _ = self._hours[line.place] = self._window.hours(at, line.place)
+                if start > at:
                     self.closed.add(line.place)
-                at = opens
+                    at = start
             if at <= now:
                 return line
             self._put_off(line, at)

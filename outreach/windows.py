@@ -9,6 +9,7 @@ out, so that nothing leaves outside. Pure; times are seconds since the epoch.
 from __future__ import annotations
 
 import datetime
+import math
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -62,21 +63,22 @@ class Window:
     @property
     def share(self) -> float:
         """Return how much of its longest day is open: 1 when always."""
-        if not self.spans:
-            return 1.0
-        weekend = Place().weekend
-        return max(_open_minutes(self, day, Place("UTC", weekend)) for day in range(7)) / _DAY
+        return _share(self) if self.spans else 1.0
 
     def opens(self, at: float, place: Place) -> float:
         """Return `at` when the window is open then at this place, else when it opens next."""
+        return max(at, self.hours(at, place)[0])
+
+    def hours(self, at: float, place: Place) -> tuple[float, float]:
+        """Return the hours that are open then, else the next ones, as two moments."""
         if not self.spans:
-            return at
+            return -math.inf, math.inf
         today = datetime.datetime.fromtimestamp(at, places.zone(place.zone)).date()
         for ahead in range(-1, _FARTHEST):  # hours that began yesterday may go on
             for start, end in _day(self, place, today.toordinal() + ahead):
                 if at < end:
-                    return max(at, start)
-        return at + _FARTHEST * 86400.0
+                    return start, end
+        return at + _FARTHEST * 86400.0, math.inf
 
     def days(self, place: Place) -> str:
         """Say on which days something leaves there: Mon-Fri, Sun-Thu."""
@@ -125,9 +127,11 @@ def _instants(date: datetime.date, minutes: int, zone: datetime.tzinfo | None) -
     return local.replace(fold=0).timestamp(), local.replace(fold=1).timestamp()
 
 
-def _open_minutes(window: Window, day: int, place: Place) -> float:
+@lru_cache(maxsize=16)
+def _share(window: Window) -> float:
     monday = datetime.date(2026, 1, 5).toordinal()
-    return sum(end - start for start, end in _day(window, place, monday + day)) / 60
+    days = (_day(window, Place("UTC"), monday + day) for day in range(7))
+    return max(sum(end - start for start, end in hours) for hours in days) / (60 * _DAY)
 
 
 # Reading one ------------------------------------------------------------------------------------
