@@ -136,6 +136,8 @@ def env_text(sender: Identity | None, reply_to: Identity | None, provider: Provi
     parts += [
         line("RATE", provider.rate if provider and known else "", "100/hour, 400/day"),
         line("RATE_PER_DOMAIN", "", "60/hour"),
+        "# Sending hours where the reader is; mon-fri are the working days there.",
+        line("WINDOW", "", "mon-fri 09:00-18:00"),
         "",
         "# The language of the source letter, for readers whose own language it does not have.",
         line("LANGUAGE", "", "en"),

@@ -67,14 +67,22 @@ def plan(console: Console, document: dict[str, Any], settings: Settings) -> None
         at = f"At {settings.pace} it"
         if document["not_before"]:
             console.out(f"Nothing leaves before {when(document['not_before'])}.")
-        for days, countries in document["window_days"].items():
-            if len(document["window_days"]) > 1:
-                shown = ", ".join(code or "(none)" for code in countries[:12])
-                console.out(f"  {days} in {shown}{', …' if len(countries) > 12 else ''}")
+        _days(console, document["window_days"])
         if document["starts"] and when(document["starts"]) != when(time.time()):
             at += f" begins {when(document['starts'])} and"
         console.out(f"{at} ends {when(document['ends'])}.")
         _binding(console, document)
+
+
+def _days(console: Console, by_days: dict[str, list[str]]) -> None:
+    """Say where the working week is another one; those with most countries are the rest."""
+    usual, *others = sorted(by_days, key=lambda days: -len(by_days[days])) or [""]
+    said = []
+    for days in others:
+        shown = [code or "no country" for code in by_days[days][:12]]
+        said.append(f"{days} to {', '.join(shown)}{', …' if len(by_days[days]) > 12 else ''}")
+    if said:
+        console.out(f"Letters leave {'; '.join(said)}; {usual} to all others.")
 
 
 def _binding(console: Console, document: dict[str, Any]) -> None:

@@ -69,6 +69,18 @@ _BY_ENHANCED = {
 # RFC 4954 and RFC 5321, where the basic code alone is enough.
 _BY_CODE = {530: Kind.LOGIN, 534: Kind.LOGIN, 535: Kind.LOGIN, 538: Kind.LOGIN}
 _NOT_UNDERSTOOD = (500, 502, 503, 504)
+# Less from us, please. Servers have no word for it in common, but these say nothing else; not after a code
+# that tells of the recipient ("receiving mail too quickly").
+_LESS_WORDS = re.compile(
+    r"rate[ -]?limit|throttl|slow(er)?[ -]?down|too (fast|quickly|frequent)"
+    r"|(sending|message|mail|e-mail) rate"
+    r"|(hourly|daily|per[- ](minute|hour|day)) (\w+ )?(limit|quota)"
+    r"|(limit|quota|maximum|max|more than|exceed\w*)\b.{0,60}\b(per|an|each|this|last) (minute|hour|day)\b"
+    r"|too many (messages|mails|e-?mails|recipients|deliveries) (from|in|per|sent|this|today|within)"
+    r"|message count limit",
+    re.IGNORECASE,
+)
+_ADDRESS = re.compile(r"\S+@\S+")  # may be called anything
 # What any server may say. Only where no enhanced code tells of the recipient.
 _WORDS_ABOUT_US = (
     (Kind.QUOTA, r"quota exceeded for sender|sending (limit|quota)|too many messages|daily (limit|quota)"),
@@ -157,6 +169,8 @@ def _kind(stage: Stage, code: int, enhanced: str, words: str) -> Kind:
         kind = Kind.OTHER  # not for good; or about the sender
     if kind is not Kind.OTHER:
         return kind
+    if subject[:2] not in ("1.", "2.") and _LESS_WORDS.search(_ADDRESS.sub("", words)):
+        return Kind.QUOTA if code >= 500 else Kind.SLOW_DOWN
     if subject[:2] not in ("1.", "2.") and not (stage is Stage.RCPT and code == 450):
         for about, pattern in _WORDS_ABOUT_US:
             if re.search(pattern, words, re.IGNORECASE):
@@ -171,7 +185,7 @@ def _scope(stage: Stage, code: int, enhanced: str, kind: Kind) -> Scope:
         return Scope.SESSION
     if stage is Stage.MAIL:  # about the sender, so about us; except for what is about the message
         of_message = kind is Kind.SIZE or code in (452, 552, 555) or enhanced[1:] == ".6.7"
-        return Scope.MESSAGE if of_message else Scope.SESSION
+        return Scope.MESSAGE if of_message and kind not in _ABOUT_US else Scope.SESSION
     if kind in _ABOUT_US:
         return Scope.SESSION
     if kind in _ABOUT_THEM or enhanced[2:4] in ("1.", "2."):

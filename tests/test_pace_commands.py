@@ -149,7 +149,7 @@ def test_plan_says_the_hours_the_days_and_what_binds(ready: Project) -> None:
     assert re.search(
         r"^At 1/hour, 60/hour per mail domain, mon-fri 09:00-18:00 it .*ends ", said, re.MULTILINE
     )
-    assert "  Sun-Thu in SA\n  Mon-Fri in (none), DE\n" in said
+    assert "\nLetters leave Sun-Thu to SA; Mon-Fri to all others.\n" in said
     closed = closed_now()
     limited = ready.json("plan", "--window", closed, *UNLIMITED, "--json")
     assert limited["limit"] == f"window {closed}"

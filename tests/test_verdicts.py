@@ -127,3 +127,44 @@ def test_the_first_digit_says_how_bad_it_is(stage: Stage) -> None:
 )
 def test_an_enhanced_code_begins_the_text(words: str, code: str) -> None:
     assert enhanced_code(words) == code
+
+
+@pytest.mark.parametrize("stage", [Stage.MAIL, Stage.RCPT, Stage.DOT])
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        ("450 4.7.1 You are sending too fast, slow down", Kind.SLOW_DOWN),
+        ("451 4.7.1 Rate limit exceeded, try again later", Kind.SLOW_DOWN),
+        ("421 4.7.0 rate limited", Kind.SLOW_DOWN),
+        ("452 4.5.3 Too many recipients this hour", Kind.SLOW_DOWN),
+        ("451 4.7.0 throttled", Kind.SLOW_DOWN),
+        ("450 4.7.0 Sending rate too high", Kind.SLOW_DOWN),
+        ("451 4.3.0 temporarily rejected: hourly limit reached", Kind.SLOW_DOWN),
+        ("450 quota of 200 mails per hour exceeded", Kind.SLOW_DOWN),
+        ("452 Too many emails sent", Kind.SLOW_DOWN),
+        ("450 4.7.1 Recipient address rejected: Message count limit exceeded", Kind.SLOW_DOWN),
+        ("451 4.7.1 Please try again later, max one message per minute", Kind.SLOW_DOWN),
+        ("550 5.7.1 You have exceeded your hourly limit", Kind.QUOTA),
+    ],
+)
+def test_less_from_us_is_understood_in_general_words(stage: Stage, reply: str, kind: Kind) -> None:
+    made = judge(stage, int(reply[:3]), reply[4:])
+    assert (made.kind, made.scope) == (kind, OURS)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "450 4.2.1 The user you are trying to contact is receiving mail too quickly",
+        "451 greylisted, try again in 5 minutes",
+        "450 4.7.1 try again in one hour",
+        "452 4.2.2 Mailbox full, over quota",
+        "450 <ratelimit@throttled.example>: greylisted",
+        "550 <too.fast.limit.per.hour@d.example> unknown user",
+        "552 5.3.4 message size exceeds the maximum",
+        "452 4.3.1 Insufficient system storage",
+    ],
+)
+def test_other_words_are_no_wish_for_less(reply: str) -> None:
+    for stage in (Stage.RCPT, Stage.DOT):
+        assert judge(stage, int(reply[:3]), reply[4:]).kind not in (Kind.SLOW_DOWN, Kind.QUOTA, Kind.CROWDED)
