@@ -495,3 +495,23 @@ def test_an_embargo_that_comes_while_a_run_goes_on_is_obeyed_by_the_claim(projec
         with ledger.transaction():
             assert ledger.claim(left[0], MONDAY + DAY - 1) is None
             assert ledger.claim(left[0], MONDAY + DAY) is not None
+
+
+# Called again and again -------------------------------------------------------------------------------
+
+
+def test_a_call_every_three_minutes_keeps_the_pace_of_the_default_limits(project: Project) -> None:
+    """As cron would: `send --yes --no-wait`, which ends when nothing is due now."""
+    project.letter()
+    mails = project.contacts(30)
+    clock = Leaping(MONDAY)
+    with sink.run() as server:
+        while len(server.record) < len(mails):
+            began = clock.now()
+            _, result = send(project, server, clock, wait=False)
+            assert result.error is None
+            assert clock.now() - began < 3 * MINUTE, "it ends when nothing is due"
+            clock.leapt += max(0.0, began + 3 * MINUTE - clock.now())
+    times = [one.at for one in server.record]
+    assert_no_window_too_full(times, [Limit(100, HOUR), Limit(400, DAY)])
+    assert times[-1] - times[0] <= 29 * DAY / 400 / 0.95 + 3 * MINUTE
