@@ -63,7 +63,7 @@ class Agenda:
         self._slow: list[_Mention] = []  # ready, those that take longest by their own limit first
         self._list: list[_Mention] = []  # ready, in the order of the list
         self._hours: dict[Place, tuple[float, float]] = {}  # that were open when last looked at
-        self.closed: set[Place | None] = set()  # places where somebody had to wait for the window
+        self.closed = False  # whether somebody had to wait for the window
 
     def __len__(self) -> int:
         return len(self._queued)
@@ -85,7 +85,7 @@ class Agenda:
         key = (entry.domain, entry.place if self._window else None, entry.tried)
         line = self._lines.get(key)
         if line is None:
-            line = self._lines[key] = _Line(entry.domain, entry.place, entry.tried)
+            line = self._lines[key] = _Line(*key)
         heapq.heappush(line.waiting, (entry.due, entry.number))
         self._queued.add(entry.number)
         self._left[entry.domain] += 1
@@ -135,7 +135,7 @@ class Agenda:
                 if not start <= at < end:
                     start, _ = self._hours[line.place] = self._window.hours(at, line.place)
                 if start > at:
-                    self.closed.add(line.place)
+                    self.closed = True
                     at = start
             if at <= now:
                 return line

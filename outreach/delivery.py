@@ -256,11 +256,11 @@ class _Loop:
         self.mailing = self.ledger.mailing(self.mailing.name) or self.mailing  # an embargo may be new
         for one in self.ledger.deliveries(self.mailing, OPEN_STATES):
             if one.id in self.selection and one.lease is None and one.id not in self.queue:
-                self._queue(one, one.next_attempt_at)
+                self._line_up(one, one.next_attempt_at)
                 found = True
         return found
 
-    def _queue(self, one: Delivery, due: float, tried: bool = False) -> None:
+    def _line_up(self, one: Delivery, due: float, tried: bool = False) -> None:
         """Let a delivery wait for its turn."""
         due = max(due, self.mailing.not_before)
         place = places.of(one.contact) if self.window else None
@@ -376,9 +376,9 @@ class _Loop:
         state = decision.state
         if state is State.PLANNED:
             state = State.DEFERRED if one.attempts else State.PLANNED
-            self._queue(one, now)
+            self._line_up(one, now)
         elif state is State.DEFERRED and due is not None:
-            self._queue(one, due, tried=True)
+            self._line_up(one, due, tried=True)
         self._count(one, state)
         others = self._others()
         if one_too_many(outcome, others):
@@ -557,7 +557,7 @@ class _Loop:
         one = work.delivery
         self.ledger.release(one.id)
         self.turnstile.close(work.slot, self.clock(), named)
-        self._queue(one, one.next_attempt_at)
+        self._line_up(one, one.next_attempt_at)
 
     def _version(self, one: Delivery) -> Frozen:
         if one.version_id not in self.frozen:  # revised by another process since this run began

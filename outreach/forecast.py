@@ -118,7 +118,7 @@ def simulate(
         ends,
         frozenset(account.tight if account is not None and account_held else ()),
         {name: frozenset(streams[name].tight) for name in held},
-        bool(agenda.closed),
+        agenda.closed,
         times,
     )
 

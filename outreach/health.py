@@ -72,7 +72,7 @@ class Health:
         match decision.run:
             case Run.STOP:
                 self._refusals += 1
-                if outcome.kind is Kind.QUOTA:
+                if outcome.kind is Kind.QUOTA and self._refusals == 1:
                     self.asked_at = now
                 if not outcome.reached_rcpt or self._refusals > 1 or left < 2:
                     self._stop(self._refused(outcome, words))
