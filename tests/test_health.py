@@ -15,11 +15,12 @@ NOW = 1_337_000_000.0
 SENT = Outcome(Verdict.SENT, Scope.RECIPIENT, 250, reply="ok", reached_rcpt=True)
 LOST = Outcome(Verdict.DEFERRED, Scope.SESSION, reason="gone", lost=True)
 SLOW = Outcome(Verdict.DEFERRED, Scope.SESSION, 451, reply="slow down", kind=Kind.SLOW_DOWN)
+CLOSING = Outcome(Verdict.DEFERRED, Scope.SESSION, 421, reply="rate limited", kind=Kind.SLOW_DOWN)
 CROWDED = Outcome(Verdict.DEFERRED, Scope.SESSION, 421, reply="too many connections", kind=Kind.CROWDED)
 NOT_US = Outcome(Verdict.FAILED, Scope.SESSION, 550, reply="not authorized", reached_rcpt=True)
 SENDER = Outcome(Verdict.FAILED, Scope.SESSION, 553, reply="sender rejected")
 QUOTA = Outcome(Verdict.FAILED, Scope.SESSION, 550, reply="limit", kind=Kind.QUOTA)
-RUN = {SENT: Run.GO_ON, LOST: Run.PAUSE, SLOW: Run.SLOW_DOWN, CROWDED: Run.SLOW_DOWN}
+RUN = {SENT: Run.GO_ON, LOST: Run.PAUSE, SLOW: Run.SLOW_DOWN, CLOSING: Run.SLOW_DOWN, CROWDED: Run.SLOW_DOWN}
 
 
 def see(health: Health, outcome: Outcome, now: float = NOW, left: int = 50, others: int = 0) -> str:
@@ -65,7 +66,7 @@ def test_one_connection_too_many_is_only_a_short_pause() -> None:
     health = Health("mail.example:587", (300,))
     assert see(health, CROWDED, others=2) == ""
     assert health.resume_at == NOW + 0.5
-    assert see(health, replace(SLOW, code=421), now=NOW + 1, others=2), "a slower pace is another matter"
+    assert see(health, CLOSING, now=NOW + 1, others=2), "a slower pace is another matter"
     assert health.asked_at == NOW + 1
     alone = Health("mail.example:587", (300,))
     assert see(alone, CROWDED)
