@@ -759,7 +759,11 @@ class _Loop:
         """Return when the queue would be empty if only the limits counted; 0 when nothing limits."""
         if not 0 < len(self.queue) <= _FORESEE_MAILS:
             return 0.0
-        past = Past(self.ledger.recent(self.orders.account), lambda name: self.ledger.history(domain=name))
+        past = Past(
+            self.ledger.recent(self.orders.account),
+            lambda name: self.ledger.history(domain=name),
+            self.ledger.last_slot(),
+        )
         return forecast.simulate(self.queue, self.turnstile.pace, now, past).last
 
     def _tell_slowed(self, now: float) -> None:

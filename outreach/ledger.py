@@ -837,6 +837,10 @@ class Ledger:
         last = max(found, key=lambda slot: slot.seed, default=None)
         return lambda n: last if n == LAST else found[n - 1] if n <= len(found) else None
 
+    def last_slot(self) -> int:
+        """Return the number of the last transaction of any account; 0 when there is none."""
+        return int(self._execute(sa.select(sa.func.max(_slot.c.id))).scalar() or 0)
+
     def slowed(self, account: str) -> Slowed:
         """Return what is known of the last time that a server asked this account for less."""
         row = self._fast(_SLOWED, account=account).fetchone()

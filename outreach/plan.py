@@ -239,7 +239,7 @@ def standing(settings: Settings, ledger: Ledger | None, now: float) -> tuple[Pac
         return settings.pace, now, forecast.NOTHING
     pace = ledger.slowed(settings.account).applied(settings.pace, now)
     of_domain = cache(lambda domain: cache(ledger.history(domain=domain)))
-    return pace, now, Past(ledger.recent(settings.account), of_domain)
+    return pace, now, Past(ledger.recent(settings.account), of_domain, ledger.last_slot())
 
 
 def _window_days(window: Window, contacts: Iterable[Contact]) -> dict[str, list[str]]:

@@ -105,7 +105,7 @@ def halved(usual: float, least: float, history: History) -> float:
 class Stream:
     """What has left under some limits, and when the next may: `earliest` and `ideal`, kept up to date."""
 
-    __slots__ = ("at", "free", "gap", "limits", "planned", "seed", "tight")
+    __slots__ = ("at", "free", "gap", "limits", "planned", "tight")
 
     def __init__(self, limits: Sequence[Limit], gap: float, before: History, most: int = sys.maxsize) -> None:
         """Begin with what left before, at most so many of them."""
@@ -116,18 +116,16 @@ class Stream:
         self.free = earliest(limits, before, gap)
         last = before(LAST)
         self.planned = None if last is None else _next_ideal(gap, last)
-        self.seed = 0
         # The tightest limit, and those whose window was full.
         self.tight = {max(limits, key=lambda limit: limit.seconds / limit.count)} if limits else set[Limit]()
         self.tight.update(limit for limit in limits if limit.count <= len(self.at))
 
-    def take(self, now: float) -> None:
-        """Let one leave now."""
-        self.seed += 1
+    def take(self, now: float, seed: int) -> None:
+        """Let one leave now; `seed` is the number that its slot would have."""
         ideal = now
         if self.planned is not None:
             ideal = min(now, max(self.planned, now - self.gap))
-        free = self.planned = ideal + self.gap * _jitter(self.seed)
+        free = self.planned = ideal + self.gap * _jitter(seed)
         self.at.append(now)
         for limit in self.limits:
             if limit.count <= len(self.at):

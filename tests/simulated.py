@@ -73,8 +73,8 @@ def sent_by_a_run(
             now = max(now, agenda.next_at() or now)
             continue
         run = each[domains[number]]
-        account.slots.append(Slot(now, throttle.ideal(rate, account.history, now), len(sent) + 1))
-        seed = len(run.slots) - len(before_each) + 1
+        seed = len(sent) + 1
+        account.slots.append(Slot(now, throttle.ideal(rate, account.history, now), seed))
         run.slots.append(Slot(now, throttle.ideal(run.limits, run.history, now), seed))
         sent.append((now, domains[number]))
     return sent

@@ -93,40 +93,48 @@ def at(text: object) -> float:
     return datetime.datetime.fromisoformat(str(text)).timestamp()
 
 
-SETTINGS = [
-    {"RATE": "100/hour, 400/day", "RATE_PER_DOMAIN": "60/hour"},
-    {"RATE": "30/minute, 200/hour", "RATE_PER_DOMAIN": "20/hour"},
-    {"RATE": "40/hour", "RATE_PER_DOMAIN": "unlimited", "WINDOW": "mon-fri 09:00-18:00"},
-    {"RATE": "200/hour, 60/day", "RATE_PER_DOMAIN": "5/hour", "WINDOW": "mon-fri 09:00-12:00, 14:00-18:00"},
-    {"RATE": "unlimited", "RATE_PER_DOMAIN": "10/hour, 40/day"},
-    {"RATE": "400/day", "RATE_PER_DOMAIN": "60/hour", "PER_INSTITUTION": "6/day, d1.example.org=20/day"},
-    {"RATE": "1/minute", "RATE_PER_DOMAIN": "2/hour", "WINDOW": "22:00-06:00"},
-    {"RATE": "unlimited", "RATE_PER_DOMAIN": "unlimited", "WINDOW": "weekend 10:00-16:00"},
-    {"RATE": "2/second, 90/hour", "RATE_PER_DOMAIN": "unlimited", "PER_INSTITUTION": "3/hour"},
-    {"RATE": "50/hour, 100/day", "RATE_PER_DOMAIN": "7/hour", "WINDOW": "mon-thu 9-17, fri 9-13"},
-]
+_RATES = (
+    ("500/hour", "unlimited"),
+    ("100/hour, 400/day", "60/hour"),
+    ("30/minute, 200/hour", "20/hour"),
+    ("200/hour, 60/day", "5/hour"),
+    ("unlimited", "10/hour, 40/day"),
+    ("1/minute", "2/hour"),
+    ("2/second, 90/hour", "unlimited"),
+    ("50/hour, 100/day", "7/hour"),
+)
+_INSTITUTIONS = ("unlimited", "unlimited", "3/hour", "6/day, d1.example.org=20/day")
+_WINDOWS = ("always", "always", "mon-fri 09:00-18:00", "mon-fri 09:00-12:00, 14:00-18:00", "22:00-06:00",
+            "weekend 10:00-16:00", "mon-thu 9-17, fri 9-13")  # fmt: skip
 
 
-@pytest.mark.parametrize("number", range(len(SETTINGS)))
+@pytest.mark.parametrize("seed", range(10))
 def test_a_mailing_ends_when_the_plan_said_and_keeps_every_limit_and_window(
-    project: Project, number: int
+    project: Project, seed: int
 ) -> None:
     """The sink's record is the truth; 5 % of the whole time is how far the plan may be from it."""
-    random, chosen = Random(number), SETTINGS[number]
+    random = Random(seed)
+    rate, per_domain = random.choice(_RATES)
+    chosen = {
+        "RATE": rate,
+        "RATE_PER_DOMAIN": per_domain,
+        "PER_INSTITUTION": random.choice(_INSTITUTIONS),
+        "WINDOW": random.choice(_WINDOWS),
+    }
     project.letter()
     people = [
         (f"d{random.choice((0, 0, 1, 2, 3, 4))}.example.org", random.choice(COUNTRIES)) for _ in range(60)
     ]
     where = write_list(project, people)
     start = MONDAY + random.random() * 7 * DAY
-    not_before = start + random.random() * DAY if number % 3 == 0 else None
+    not_before = start + random.random() * DAY if seed % 3 == 0 else None
     with sink.run() as server:
         foreseen, result = send(project, server, Leaping(start), not_before, **chosen)
     assert result.error is None
     assert sorted(server.recipients) == sorted(where)
     loaded, _ = open_project(project, chosen)
     ended = max(one.at for one in server.record)
-    assert abs(at(foreseen["ends"]) - ended) <= 0.05 * (ended - start) + 1
+    assert abs(at(foreseen["ends"]) - ended) <= 0.05 * (ended - start) + 10, chosen
     assert_no_window_too_full((one.at for one in server.record), loaded.rate)
     for domain in {domain for domain, _ in people}:
         times = [one.at for one in server.record if one.recipient.endswith(f"@{domain}")]
