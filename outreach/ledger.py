@@ -53,7 +53,10 @@ _DAY = 86400
 _MOST_VALUES = 500  # that one statement asks for
 _SHARE = "share:"  # what the name of a shared key begins with in `about`; its check digits follow
 _MAY_PASS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EROFS)
-_CLOCK = "clock"  # in `about`: start of the machine, and the clock's distance from its steady seconds
+_CLOCK = (
+    "clock"  # in `about`: start of the machine, the time of day and its steady seconds when last compared
+)
+_MOST_SET = 15 * 3600.0  # seconds that a clock is set by mistake; time zones differ by 14 hours from UTC
 _UNDER_WAY = 200  # transactions at once, of all runs: more than there can be connections
 _CLOCKS_DIFFER = 5.0  # seconds that are no reason to doubt the clock
 
@@ -774,17 +777,21 @@ class Ledger:
             self._execute(sa.update(table).where(table.c[names[0]] > since, which).values(values))
 
     def _clock_moved(self, now: float, boot: str, steady: float) -> float:
-        """Return by how many seconds the clock was set since this was last asked, in this start."""
+        """Return by how many seconds the clock was set since this was last asked, in this start.
+
+        More than zones differ by is not believed: then the steady seconds are those of another clock.
+        """
         if not boot:
             return 0.0
-        before, _, offset = (self._about(_CLOCK) or b"").decode().rpartition(" ")
-        moved = now - steady - float(offset) if before == boot else 0.0
+        before, *times = (self._about(_CLOCK) or b" 0 0").decode().rsplit(" ", 2)
+        wall_then, steady_then = map(float, times)
+        moved = (now - wall_then) - (steady - steady_then)
         if before == boot and abs(moved) <= _CLOCKS_DIFFER:
             return 0.0
         self._execute(sa.delete(_about).where(_about.c.name == _CLOCK))
-        value = f"{boot} {now - steady!r}".encode()
+        value = f"{boot} {now!r} {steady!r}".encode()
         self._execute(sa.insert(_about).values(name=_CLOCK, value=value))
-        return moved
+        return moved if before == boot and abs(moved) <= _MOST_SET else 0.0
 
     def end_run(self) -> None:
         """Give the lock back; leases that are left are dead from then on."""

@@ -322,6 +322,54 @@ def test_a_clock_that_was_ahead_holds_up_nobody_and_lifts_no_limit(tmp_path: Pat
         assert not ledger.mend_times(now - 4, 1000.0)  # what clocks differ by anyway
 
 
+@pytest.mark.parametrize(
+    ("set_by", "elapsed", "boot", "moved"),
+    [
+        (3600.0, 60.0, "b", 3600.0),
+        (-3600.0, 60.0, "b", -3600.0),
+        (4.0, 60.0, "b", 0.0),  # what clocks differ by anyway
+        (0.0, 8 * 3600.0, "b", 0.0),  # the lid was closed
+        (14 * 3600.0, 60.0, "b", 14 * 3600.0),
+        (86400.0, 60.0, "b", 0.0),  # a day is more than a mistake about zones: time has passed
+        (3600.0, 60.0, "another start", 0.0),
+        (3600.0, 60.0, "", 0.0),
+        (-3600.0, 60.0, "another start", -3540.0),  # slots of the future end now
+        (-3600.0, 60.0, "", -3540.0),
+        (-57 * 365 * 86400.0, 60.0, "b", -57 * 365 * 86400.0 + 60.0),
+    ],
+)
+def test_a_clock_that_is_set_takes_the_times_of_the_ledger_along(
+    tmp_path: Path, set_by: float, elapsed: float, boot: str, moved: float
+) -> None:
+    began, steady = 1.9e9, 1000.0
+    with Ledger(tmp_path / "outreach.db", create=True) as ledger:
+        assert ledger.mend_times(began, 1000.0, "b", steady) == 0.0
+        with ledger.transaction():
+            ledger.take_slot("me", "d.example.org", began, began - 1, began - 2)
+        now = began + set_by + elapsed
+        assert ledger.mend_times(now, 1000.0, boot, steady + elapsed) == pytest.approx(moved)
+        slot, domain = ledger.history(account="me")(1), ledger.history(domain="d.example.org")(1)
+        assert slot is not None
+        assert domain is not None
+        assert (slot.at, slot.ideal, domain.ideal) == pytest.approx(
+            (began + moved, began + moved - 1, began + moved - 2)
+        )
+        assert ledger.mend_times(now, 1000.0, boot, steady + elapsed) == 0.0, "once, whoever asks"
+
+
+def test_steady_seconds_of_another_clock_are_not_believed(tmp_path: Path) -> None:
+    """A container, or a program that fakes the time: the start is the same, its seconds are not."""
+    with Ledger(tmp_path / "outreach.db", create=True) as ledger:
+        ledger.mend_times(1.9e9, 1000.0, "b", 1000.0)
+        with ledger.transaction():
+            ledger.take_slot("me", "d.example.org", 1.9e9, 1.9e9, 1.9e9)
+        assert ledger.mend_times(1.9e9 + 3600, 1000.0, "b", 1.9e9 + 3600) == 0.0
+        assert ledger.mend_times(1.9e9 + 60, 1000.0, "b", 1060.0) == 0.0
+        slot = ledger.history(account="me")(1)
+        assert slot is not None
+        assert slot.at == 1.9e9
+
+
 # Runs that died ------------------------------------------------------------------------------------
 
 
