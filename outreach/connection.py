@@ -261,7 +261,9 @@ def _explain(server: Server, error: Exception) -> ServerError:
         case smtplib.SMTPResponseException():
             outcome = _judge(error)
             words = f"{outcome.code} {outcome.reply}"[:300] if error.smtp_code > 0 else "no SMTP reply"
-            return ServerError(f"{where} does not let us in now: {words}", "try again later")
+            not_now = ServerError(f"{where} does not let us in now: {words}", "try again later")
+            not_now.kind = outcome.kind
+            return not_now
         case smtplib.SMTPNotSupportedError():
             text = str(error)
             if "STARTTLS" in text:

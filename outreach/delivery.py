@@ -27,13 +27,13 @@ from outreach import address, forecast, message, places, retry, times
 from outreach.agenda import Agenda, Entry
 from outreach.clocks import Clock
 from outreach.connection import Opened, Opening
-from outreach.errors import Exit, LedgerError, OutreachError, StoppedError
+from outreach.errors import Exit, LedgerError, OutreachError, ServerError, StoppedError
 from outreach.forecast import Past
 from outreach.health import Health, one_too_many
 from outreach.ledger import Delivery, Frozen, Ledger, Mailing, Suppression
 from outreach.letters import Letter
 from outreach.links import Link
-from outreach.model import OPEN_STATES, Outcome, Rendered, Scope, Server, State, Verdict
+from outreach.model import OPEN_STATES, Kind, Outcome, Rendered, Scope, Server, State, Verdict
 from outreach.pace import Pace
 from outreach.smtp import Closed, Event, Finished, Phase
 from outreach.times import lasts
@@ -386,12 +386,16 @@ class _Loop:
         asked_before = self.health.asked_at
         note = self.health.saw(outcome, decision, now, len(self.queue), others)
         if self.health.asked_at > asked_before:
-            resume_at = now if self.health.stop else self.health.resume_at
-            gap = self.turnstile.slow_down(now, resume_at, f"{outcome.code} {outcome.reply}"[:300])
-            note += f", at half the pace: a mail every {times.gap(gap)}" if note else ""
+            note = self._slow_down(now, f"{outcome.code} {outcome.reply}", note)
         if note:
             self.observe(self.progress, note)
         self._tell(one, state, outcome, decision)
+
+    def _slow_down(self, now: float, words: str, note: str) -> str:
+        """Halve the pace, as the server asked; return what people are told. Runs inside a transaction."""
+        resume_at = now if self.health.stop else self.health.resume_at
+        gap = self.turnstile.slow_down(now, resume_at, words[:300])
+        return f"{note}, at half the pace: a mail every {times.gap(gap)}" if note else ""
 
     def _count(self, one: Delivery, state: State) -> None:
         self.progress.counts[one.state] -= 1
@@ -619,6 +623,11 @@ class _Loop:
             self.connections = len(self.lanes)  # the server allows no more at once
         elif not self.opened or result.exit_code == Exit.REFUSED:
             self._stop(result)
+        elif isinstance(result, ServerError) and result.kind in (Kind.SLOW_DOWN, Kind.QUOTA):
+            now = self.clock()
+            if note := self.health.slow_down(now, result.message, Kind(result.kind)):
+                with self.ledger.transaction():
+                    self.observe(self.progress, self._slow_down(now, result.message, note))
         else:
             self.health.had_trouble(self.clock(), result.message)
             self.observe(self.progress, f"{result.message}; trying again")

@@ -104,6 +104,7 @@ class ServerError(OutreachError):
     """The mail server cannot be reached (69) or refuses us (77)."""
 
     exit_code = Exit.UNREACHABLE
+    kind = ""  # what its refusal is about, as verdicts.py judged it
 
 
 class StoppedError(OutreachError):

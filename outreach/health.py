@@ -77,7 +77,7 @@ class Health:
                 if not outcome.reached_rcpt or self._refusals > 1 or left < 2:
                     self._stop(self._refused(outcome, words))
             case Run.SLOW_DOWN if not one_too_many(outcome, others):
-                note = self._slow_down(now, words, outcome.kind)
+                note = self.slow_down(now, words, outcome.kind)
             case Run.PAUSE | Run.SLOW_DOWN:
                 self.had_trouble(now, words)
         if self._breaker and (why := self._breaker.saw(outcome)):
@@ -95,7 +95,8 @@ class Health:
             message = f"{self._server} broke off {self._troubles} sessions in a row: {words}"
             self._stop(ServerError(message, "nothing is lost; run the same command again later"))
 
-    def _slow_down(self, now: float, words: str, kind: Kind) -> str:
+    def slow_down(self, now: float, words: str, kind: Kind) -> str:
+        """Pause as long as a recipient would wait, longer each time; return what people should be told."""
         if now < self.resume_at:
             return ""
         self._slowed += 1
