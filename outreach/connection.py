@@ -129,11 +129,12 @@ class Opening:
 
     def _try_once(self) -> Opened:
         server = self._server
-        context = tls_context(server)
+        # Loading the authorities takes longer than a whole session without TLS.
+        context = None if server.security is Security.OFF else tls_context(server)
         sock = socket.create_connection((server.host, server.port), _CONNECT_SECONDS)
         self._hold = sock.dup()  # a handshake takes the socket away from whoever wants to end it
         sock.settimeout(_DEADLINE_SECONDS)
-        if server.security is Security.TLS:
+        if context is not None and server.security is Security.TLS:
             sock = context.wrap_socket(sock, server_hostname=server.tls_name or server.host)
         self._smtp = smtp = smtplib.SMTP(local_hostname=self._ehlo_name)
         smtp.sock = sock
@@ -143,7 +144,7 @@ class Opening:
         if code != 220:
             raise smtplib.SMTPConnectError(code, words)
         smtp.ehlo_or_helo_if_needed()
-        if server.security is Security.STARTTLS:
+        if context is not None and server.security is Security.STARTTLS:
             smtp.starttls(context=context)
             assert smtp.sock is not None
             smtp.file = _BoundedReader(smtp.sock)
