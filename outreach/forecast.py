@@ -190,6 +190,11 @@ def make(
     if base.closed:
         less = replace(pace, window=ALWAYS)
         tries.append(_Try(f"window {pace.window}", 0.0, lambda domain: len(waiting), without(less)))
+    if pace.least and pace.least == pace.gap:
+        less = replace(pace, least=0.0)
+        tries.append(
+            _Try("what the server asked for", pace.least, lambda domain: len(waiting), without(less))
+        )
     for limit in (one for one in dict.fromkeys(pace.rate) if one in base.account):
         less = replace(pace, rate=tuple(one for one in pace.rate if one != limit))
         gap = limit.seconds / limit.count

@@ -3,7 +3,7 @@
 Every limit is a sliding window over the transactions that the ledger remembers: at most `count` in any
 `seconds`, no credit accumulates. Mails are spaced by period / count of the tightest limit, with a jitter
 of ± 20 % that depends only on the transaction before, so asking twice gives the same answer. Spacing is
-kept against an ideal schedule, so that small delays of a run do not add up; never by more than one mail.
+kept against an ideal schedule, so that small delays of a run do not add up; after a pause it begins anew.
 A transaction counts from when the server had answered it, so the windows hold by the server's clock as well.
 Pure: the time and the history are arguments. Times are seconds since the epoch.
 """
@@ -22,6 +22,7 @@ _JITTER = 0.2
 _64_BITS = 2**64 - 1
 _MOST_SLOWED = 8  # times the usual gap
 _MOST_SLOWED_GAP = 60.0  # seconds, where there is no usual gap
+_HICCUP = 1.0  # seconds: as late as a run is that does not pause, however small the gap
 _WATCHED = 100  # mails by which the pace of an unlimited run is judged
 
 
@@ -62,12 +63,20 @@ def earliest(limits: Sequence[Limit], history: History, gap: float | None = None
 
 
 def ideal(limits: Sequence[Limit], history: History, now: float, gap: float | None = None) -> float:
-    """Return the ideal time of a transaction that begins now: its schedule, at most one gap late."""
+    """Return the ideal time of a transaction that begins now: that of its schedule, unless that was a pause."""
     gap = spacing(limits) if gap is None else gap
     last = history(LAST) if gap else None
     if last is None:
         return now
-    return min(now, max(_next_ideal(gap, last), now - gap))
+    return _kept(_next_ideal(gap, last), gap, now)
+
+
+def _kept(planned: float, gap: float, now: float) -> float:
+    """Return where the schedule is when a mail leaves now: at most one gap late, and not behind a pause."""
+    late = now - planned
+    if late <= gap:
+        return min(now, planned)
+    return now - gap if late <= _HICCUP else now
 
 
 def _next_ideal(gap: float, last: Slot) -> float:
@@ -124,7 +133,7 @@ class Stream:
         """Let one leave now; `seed` is the number that its slot would have."""
         ideal = now
         if self.planned is not None:
-            ideal = min(now, max(self.planned, now - self.gap))
+            ideal = _kept(self.planned, self.gap, now)
         free = self.planned = ideal + self.gap * _jitter(seed)
         self.at.append(now)
         for limit in self.limits:

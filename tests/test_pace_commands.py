@@ -216,7 +216,9 @@ def test_status_says_what_a_server_asked_for(ready: Project) -> None:
         assert found["asked_at"] < found["resume_at"]
         assert "(450 too fast): going on " in ready.run("status").stdout
         assert ", a mail every 7.2 minutes" in ready.run("status").stdout
-        assert ready.json("plan", "--json")["starts"] == found["resume_at"]
+        plan = ready.json("plan", "--json")
+        assert (plan["starts"], plan["limit"]) == (found["resume_at"], "what the server asked for")
+        assert plan["ends_without"] < plan["ends"]
         done = ready.run("send", "--yes", "--no-wait", *UNLIMITED, code=75)
         assert "asked for less" in done.stderr
         assert len(server.record) == 1
