@@ -68,6 +68,8 @@ def plan(console: Console, document: dict[str, Any], settings: Settings) -> None
         if document["not_before"]:
             console.out(f"Nothing leaves before {when(document['not_before'])}.")
         _days(console, document["window_days"])
+        if document["own_clock"]:
+            console.out(f"{document['own_clock']} go by your own clock: no country or time zone is known.")
         if document["starts"] and when(document["starts"]) != when(time.time()):
             at += f" begins {when(document['starts'])} and"
         console.out(f"{at} ends {when(document['ends'])}.")

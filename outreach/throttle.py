@@ -63,7 +63,7 @@ def earliest(limits: Sequence[Limit], history: History, gap: float | None = None
 
 
 def ideal(limits: Sequence[Limit], history: History, now: float, gap: float | None = None) -> float:
-    """Return the ideal time of a transaction that begins now: that of its schedule, unless that was a pause."""
+    """Return the ideal time of a transaction that begins now: that of its schedule, but for a pause."""
     gap = spacing(limits) if gap is None else gap
     last = history(LAST) if gap else None
     if last is None:

@@ -145,11 +145,12 @@ def test_plan_says_the_hours_the_days_and_what_binds(ready: Project) -> None:
     window = "mon-fri 09:00-18:00"
     plan = ready.json("plan", "--window", window, *UNLIMITED, "--json")
     assert plan["window_days"] == {"Sun-Thu": ["SA"], "Mon-Fri": ["", "DE"]}
+    assert plan["own_clock"] == 1
     said = ready.run("plan", "--window", window, "--rate", "1/hour").stdout
     assert re.search(
         r"^At 1/hour, 60/hour per mail domain, mon-fri 09:00-18:00 it .*ends ", said, re.MULTILINE
     )
-    assert "\nLetters leave Sun-Thu to SA; Mon-Fri to all others.\n" in said
+    assert "\nLetters leave Sun-Thu to SA; Mon-Fri to all others.\n1 go by your own clock: " in said
     closed = closed_now()
     limited = ready.json("plan", "--window", closed, *UNLIMITED, "--json")
     assert limited["limit"] == f"window {closed}"
