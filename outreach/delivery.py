@@ -765,8 +765,8 @@ class _Loop:
             self.progress.note = "finishing what is under way; once more leaves at once"
 
     def _limits_end(self, now: float) -> float:
-        """Return when the queue would be empty if only the limits counted; 0 when nothing limits."""
-        if not 0 < len(self.queue) <= _FORESEE_MAILS:
+        """Return when the queue would be empty if only the pace counted; 0 when nothing holds it back."""
+        if not self.turnstile.pace or not 0 < len(self.queue) <= _FORESEE_MAILS:
             return 0.0
         past = Past(
             self.ledger.recent(self.orders.account),

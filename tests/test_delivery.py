@@ -481,6 +481,25 @@ def test_big_mails_over_tls_go_through_a_socket_that_is_full(ready: Project, tmp
         assert all(len(one.content) > 3_000_000 for one in server.record)
 
 
+def test_an_unlimited_run_foresees_its_end_by_how_fast_it_goes(ready: Project) -> None:
+    ready.contacts(40)
+    with sink.run() as server:
+        ready.env["OUTREACH_SMTP_URL"] = server.url
+        ready.run(*UNLIMITED, "--limit", "1", code=75)
+        server.delay = 0.02
+        ends: list[float] = []
+        orders = delivery.Orders(
+            Server("127.0.0.1", server.port, Security.OFF), "", None, "[127.0.0.1]", Pace(), 1, (1,), 60
+        )
+        with Ledger(ready.folder / "outreach.db", create=True) as ledger:
+            first = ledger.mailings()[0]
+            chosen = [one.id for one in ledger.deliveries(first)]
+            delivery.run(
+                ledger, first, chosen, orders, lambda progress, note: ends.append(progress.ends_at or 0.0)
+            )
+        assert any(ends), "the progress bar says until when"
+
+
 # The clock -----------------------------------------------------------------------------------------
 
 
