@@ -17,7 +17,7 @@ from outreach.errors import OutreachError, SettingsError, UsageError
 
 if TYPE_CHECKING:
     from outreach.ledger import Ledger
-    from outreach.mailing import Changes
+    from outreach.mailing import Changes, Embargo
     from outreach.model import Contact, Server
     from outreach.plan import Plan
     from outreach.settings import Settings
@@ -58,7 +58,7 @@ class Consent:
         limit: int | None,
         joins: bool,
         ledger: Ledger | None,
-        not_before: float | None = None,
+        embargo: Embargo | None = None,
     ) -> int:
         """Ask once; return how many letters go. Raises UsageError when the answer is no."""
         from outreach import mailing
@@ -75,7 +75,7 @@ class Consent:
             self.settings,
             ledger,
             time.time(),
-            not_before,
+            embargo,
         )
         if question.count == 0 or self.yes or self.approved:
             return question.count

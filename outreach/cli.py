@@ -765,14 +765,17 @@ def plan(
     from outreach import plan as story
 
     settings = app.settings(RATE=rate, RATE_PER_DOMAIN=rate_per_domain, WINDOW=window)
-    embargo = _moment(not_before)
+    mailing.embargo(None, not_before, 0.0)  # what nobody can read is said before the list is
     people, text = _read(app, settings, letter, files)
     with _existing_ledger(settings) as ledger:
         made = _plan(app, settings, people, text, ledger, name)
         changes = mailing.compare(made, ledger)
         asking.say_vanished(app.console, changes)
         asking.say_changed(app.console, made, changes)
-        document = story.document(made, settings, ledger, only, excepted, None, time.time(), embargo)
+        embargo = mailing.embargo(changes.mailing, not_before, time.time())
+        document = story.document(
+            made, settings, ledger, only, excepted, None, time.time(), embargo.at if embargo else None
+        )
     if as_json:
         _dump(document)
     else:
@@ -938,7 +941,7 @@ def send(
         WINDOW=window,
         CONNECTIONS=None if connections is None else str(connections),
     )
-    embargo = _moment(not_before)
+    mailing.embargo(None, not_before, 0.0)  # what nobody can read is said before the list is
     test_address = _test_address(test_to, to, dry_run)
     if name is not None and not name.strip():
         raise UsageError("a mailing needs a name", "leave --name out: then it has the letter's")
@@ -957,8 +960,11 @@ def send(
         if not changes.open:
             story.refuse_nothing(made)
         asking.say_vanished(app.console, changes)
+        embargo = mailing.embargo(changes.mailing, not_before, time.time())
         if dry_run:
-            document = story.document(made, settings, existing, only, excepted, limit, time.time(), embargo)
+            document = story.document(
+                made, settings, existing, only, excepted, limit, time.time(), embargo.at if embargo else None
+            )
             if as_json:
                 _dump(document)
             else:
@@ -996,16 +1002,6 @@ def send(
     if result.error is not None:
         app.console.error(result.error)
     return mailing.exit_code(result)
-
-
-def _moment(text: str | None) -> float | None:
-    """Read --not-before."""
-    from outreach import windows
-
-    try:
-        return None if text is None else windows.parse_moment(text, time.time())
-    except ValueError as error:
-        raise UsageError(f"--not-before: {error}") from None
 
 
 def _test_address(test_to: str | None, to: str | None, dry_run: bool) -> str | None:

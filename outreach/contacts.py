@@ -351,7 +351,8 @@ class _Rows:
                 self.say("repaired", "name", values["name"], f"read as {name}, who is {gender}")
         zone = values.get("timezone", "")
         if zone and places.zone_name(zone) is None:
-            hint = "write Asia/Tehran or +03:30"
+            near = places.near(zone)
+            hint = f"is {near} meant?" if near else "write a name like Asia/Tehran, or +03:30"
             self.say("warning", "timezone", zone, "is no time zone; the country's is taken", hint)
         title = values.get("title", "")
         if title and name.startswith(f"{title} "):

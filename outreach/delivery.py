@@ -200,6 +200,9 @@ class _Loop:
             self.observe(self.progress, "the clock of this machine was ahead when the last mails were sent")
         self._account_free()
         self._tell_slowed(now)
+        if self.mailing.not_before > now and self.selection:
+            words = f"nothing leaves before {times.when(self.mailing.not_before)}: the mailing has an embargo"
+            self.observe(self.progress, f"{words} (--not-before now lifts it)")
         self.progress.counts = self.ledger.counts(self.mailing)
         self._refill()
         self.progress.total = len(self.queue)

@@ -73,6 +73,7 @@ class Mailing:
     today: str
     created_at: float
     not_before: float = 0.0  # nothing of it leaves before
+    not_before_said: str = ""  # how that was written
 
 
 @dataclass(frozen=True, slots=True)
@@ -858,10 +859,10 @@ class Ledger:
         self._execute(sa.delete(_slowed).where(_slowed.c.account == account))
         self._execute(sa.insert(_slowed).values(account=account, **asdict(slowed)))
 
-    def set_not_before(self, mailing: Mailing, at: float) -> None:
-        """Let nothing of a mailing leave before a time; 0 lifts it."""
+    def set_not_before(self, mailing: Mailing, at: float, said: str = "") -> None:
+        """Let nothing of a mailing leave before a time, however that was `said`; 0 lifts it."""
         row = sa.update(_mailing).where(_mailing.c.id == mailing.id)
-        self._execute(row.values(not_before=at))
+        self._execute(row.values(not_before=at, not_before_said=said))
 
     def refusals_of_us(self, number: int) -> int:
         """Return how often a delivery was refused as if it were the sender's fault."""

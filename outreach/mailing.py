@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from outreach import address, delivery, message, suppressions
+from outreach import address, delivery, message, suppressions, windows
 from outreach import plan as plans
 from outreach.errors import Exit, Problem, SettingsError, StoppedError, UsageError
 from outreach.ledger import Delivery, Ledger, Mailing, NewDelivery, others
@@ -183,6 +183,37 @@ def chooser(
 
 
 @dataclass(frozen=True, slots=True)
+class Embargo:
+    """Before which moment nothing of a mailing may leave, and how that was written."""
+
+    at: float
+    said: str
+
+
+def embargo(mailing: Mailing | None, text: str | None, now: float) -> Embargo | None:
+    """Read --not-before; None when it was not given.
+
+    The same words mean the moment that they meant first: the same command continues, also after it. A moment
+    that is past by now is refused: it was meant otherwise, or would lift an embargo by accident.
+    Raises UsageError.
+    """
+    if text is None:
+        return None
+    said = " ".join(text.lower().split())
+    if mailing is not None and mailing.not_before and said == mailing.not_before_said:
+        return Embargo(mailing.not_before, said)
+    try:
+        at = windows.parse_moment(text, now)
+    except ValueError as error:
+        raise UsageError(f"--not-before: {error}") from None
+    if 0 < at <= now:
+        raise UsageError(
+            f"--not-before {text}: that is past", "write a later moment; now lifts an embargo that holds"
+        )
+    return Embargo(at, said)
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """What is asked before a run, and which answers mean yes."""
 
@@ -201,18 +232,20 @@ def question(
     settings: Settings,
     ledger: Ledger | None,
     now: float,
-    not_before: float | None = None,
+    embargo: Embargo | None = None,
 ) -> Question:
     """Put the run into one sentence. Above 500 letters the answer is their number."""
     items = [item.contact for item in changes.new if joins]
     going = [one.contact for one in changes.open if one.address not in plan.refused]
     people = [contact for contact in [*going, *items] if chosen(contact)][:limit]
-    if not_before is None:
-        not_before = changes.mailing.not_before if changes.mailing else 0.0
+    held = changes.mailing.not_before if changes.mailing else 0.0
+    not_before = embargo.at if embargo else held
     ends = plans.duration(people, settings, ledger, now, not_before)[1]
     pace = str(settings.pace)
     if not_before > now:
         pace += f", not before {when(not_before)}"
+    if held > now and not_before != held:
+        pace += f" (so far: not before {when(held)})"
     if settings.pace or not_before > now:
         pace += f", until {when(ends)}"
     count = len(people)
@@ -254,7 +287,7 @@ def record(
     now: float,
     revise: bool = False,
     chosen: Callable[[Contact], bool] = lambda contact: True,
-    not_before: float | None = None,
+    embargo: Embargo | None = None,
 ) -> Mailing:
     """Write the plan down: mailing, frozen version, deliveries, and who gets none and why.
 
@@ -285,9 +318,9 @@ def record(
             ledger.add_deliveries(mailing, version, _deliveries(plan, new, ledger))
             ledger.revise(mailing, version, _deliveries(plan, again, ledger))
         ledger.add_excluded(mailing, plan.excluded, now)
-        if not_before is not None:
-            ledger.set_not_before(mailing, not_before)
-            mailing = replace(mailing, not_before=not_before)
+        if embargo is not None:
+            ledger.set_not_before(mailing, embargo.at, embargo.said)
+            mailing = replace(mailing, not_before=embargo.at, not_before_said=embargo.said)
     return mailing
 
 

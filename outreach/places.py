@@ -9,6 +9,7 @@ more.
 from __future__ import annotations
 
 import datetime
+import difflib
 import re
 import zoneinfo
 from dataclasses import dataclass
@@ -78,6 +79,12 @@ def zone_name(text: str) -> str | None:
         return f"UTC{sign}{int(found[2]):02}:{found[3] or '00'}" if away <= _FARTHEST else None
     name = _names().get(text.casefold().replace(" ", "_")) or languages.windows_zone(text)
     return name if name and _load(name) else None
+
+
+def near(text: str) -> str:
+    """Return the zone whose name is most like what somebody wrote; empty when none is."""
+    found = difflib.get_close_matches(text.strip().casefold().replace(" ", "_"), _names(), 1, 0.8)
+    return _names()[found[0]] if found else ""
 
 
 @cache

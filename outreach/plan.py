@@ -303,6 +303,9 @@ def document(
         "not_before": iso(begins) if begins > now else None,
         "window_days": _window_days(settings.window, left),
         "own_clock": sum(not places.of(one).zone for one in left) if settings.window else 0,
+        "unused_limits": sorted(
+            settings.domain_limits.named.keys() - {address.domain(one.contact.email) for one in plan.items}
+        ),
         "starts": iso(foreseen.starts),
         "ends": iso(foreseen.end.at),
         "limit": foreseen.end.limit,

@@ -137,14 +137,14 @@ def status(ledger: Ledger, mailing: Mailing, settings: Settings, now: float | No
         "counts": {state.value: count for state, count in counts.items()},
         "rate": sent,
         "ends": iso(ends),
-        "not_before": iso(mailing.not_before) if mailing.not_before > now else None,
+        "not_before": iso(mailing.not_before) if pending and mailing.not_before > now else None,
         "slowed": {
             "asked_at": iso(slowed.asked_at),
             "resume_at": iso(pace.resume_at) if pace.resume_at else None,
-            "seconds_between": round(pace.gap, 3),
+            "seconds_between": round(slowed.least(now), 3),
             "reply": slowed.words,
         }
-        if slowed.least(now) > settings.pace.gap or pace.resume_at
+        if slowed.least(now) or pace.resume_at
         else None,
         "inbound": dict.fromkeys(INBOUND_KINDS, 0),
         "deferred": [

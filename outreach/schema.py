@@ -22,6 +22,7 @@ mailing = Table(
     Column("today", Text, nullable=False),  # the date that letters show, fixed at the first plan
     Column("created_at", Float, nullable=False),
     Column("not_before", Float, nullable=False, default=0.0, server_default="0"),  # an embargo
+    Column("not_before_said", Text, nullable=False, default="", server_default=""),  # in whose words
 )
 version = Table(
     "version",
@@ -139,6 +140,7 @@ def _tell_dead_mailboxes(connection: sa.Connection) -> None:
 def _add_pace(connection: sa.Connection) -> None:
     """Version 4 keeps embargoes, what a server asked for, and a schedule for each domain."""
     connection.execute(sa.text("ALTER TABLE mailing ADD COLUMN not_before FLOAT NOT NULL DEFAULT 0"))
+    connection.execute(sa.text("ALTER TABLE mailing ADD COLUMN not_before_said TEXT NOT NULL DEFAULT ''"))
     connection.execute(sa.text("ALTER TABLE slot ADD COLUMN domain_ideal FLOAT NOT NULL DEFAULT 0"))
     connection.execute(sa.update(slot).values(domain_ideal=slot.c.at))
     slowed.create(connection, checkfirst=True)

@@ -5,6 +5,7 @@ The documents are those that `--json` prints; nothing is worked out here. Import
 
 from __future__ import annotations
 
+import datetime
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from outreach.console import Console
 from outreach.errors import Problem, printable
 from outreach.model import State
 from outreach.settings import Settings
-from outreach.times import day, gap, through, when
+from outreach.times import day, gap, lasts, through, when
 
 if TYPE_CHECKING:
     from outreach.delivery import Result
@@ -63,7 +64,11 @@ def plan(console: Console, document: dict[str, Any], settings: Settings) -> None
             console.out(f"  {one['email']}: {one['reason']}")
         if len(document["excluded"]) > 20:
             console.out(f"  … and {len(document['excluded']) - 20} more (--json lists all)")
-    if document["total"]:
+    if document["total"] and document["already"] == document["total"]:
+        console.out("Nothing is left to send.")
+    elif document["total"]:
+        for domain in document["unused_limits"]:
+            console.out(f"OUTREACH_PER_INSTITUTION names {domain}, where nobody of these is.")
         at = f"At {settings.pace} it"
         if document["not_before"]:
             console.out(f"Nothing leaves before {when(document['not_before'])}.")
@@ -90,9 +95,12 @@ def _days(console: Console, by_days: dict[str, list[str]]) -> None:
 def _binding(console: Console, document: dict[str, Any]) -> None:
     """Say which limit decides when it ends, for the whole and for each domain with many letters."""
     if document["limit"]:
-        later = "as late: another limit is as tight"
-        if when(document["ends_without"]) != when(document["ends"]):
-            later = when(document["ends_without"])
+        ends, without = (_seconds(document[name]) for name in ("ends", "ends_without"))
+        later = when(without)
+        if ends == without:
+            later = "as late: another limit is as tight"
+        elif later == when(ends):
+            later = f"{lasts(ends - without)} sooner"
         console.out(f"{_whose(document['limit'])} binds; without it, it would end {later}.")
     if document["domains"]:
         head = ("domain", "letters", "most/hour", "most/day", "what binds", "ends", "without it")
@@ -112,6 +120,10 @@ def _binding(console: Console, document: dict[str, Any]) -> None:
         console.table(head, rows)
     if len(document["domains"]) > _DOMAINS:
         console.out(f"  … and {len(document['domains']) - _DOMAINS} more domains (--json lists all)")
+
+
+def _seconds(moment: str) -> float:
+    return datetime.datetime.fromisoformat(moment).timestamp()
 
 
 def _whose(limit: str) -> str:
@@ -170,6 +182,8 @@ def letters(console: Console, document: dict[str, Any]) -> None:
 def end(console: Console, document: dict[str, Any], result: Result) -> None:
     """Say where the mailing stands when a run ends."""
     counts = document["counts"]
+    if document["not_before"]:
+        console.out(f"Nothing leaves before {when(document['not_before'])}.")
     said = [f"{counts[state.value]} {_SAY[state]}" for state in State if counts[state.value]]
     console.out(f"{document['mailing']}: {', '.join(said) or 'nothing to send'}")
     if result.in_doubt:
@@ -213,7 +227,7 @@ def status(console: Console, document: dict[str, Any]) -> None:
         again = f"going on {when(slowed['resume_at'])}, " if slowed["resume_at"] else ""
         console.out(
             f"  the server asked for less {when(slowed['asked_at'])} ({slowed['reply']}): "
-            f"{again}a mail every {gap(slowed['seconds_between'])}"
+            f"{again}a mail every {gap(slowed['seconds_between'])} at most"
         )
     for one in document["deferred"][:10]:
         console.out(f"  again {when(one['until'])}: {one['email']}: {one['reply']}")

@@ -20,9 +20,10 @@ from outreach.places import Place
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _FULL = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _EVERY = frozenset(range(7))
-_DAY = 24 * 60  # minutes
+_DAY, _NOON = 24 * 60, 12 * 60  # minutes
 _FARTHEST = 15  # days to look ahead: a window opens at least once a week
-_HOURS = re.compile(r"(?:(.*)\s)?\s*(\d{1,2})(?:[:.](\d\d))?\s*[-–—]\s*(\d{1,2})(?:[:.](\d\d))?", re.DOTALL)
+_TIME = r"(\d{1,2})(?:[:.](\d\d))?\s*([ap]m)?"
+_HOURS = re.compile(rf"(?:(.*)\s)?\s*{_TIME}\s*[-–—]\s*{_TIME}", re.DOTALL)
 _WRITE = "write like mon-fri 09:00-18:00, or always"
 
 
@@ -150,7 +151,7 @@ def parse(text: str) -> Window:
     spans: list[Span] = []
     waiting: list[str] = []  # days whose hours come later
     days: list[frozenset[int] | str] = [_EVERY]
-    for part in plain.lower().split(","):
+    for part in filter(str.strip, re.split("[,;]", plain.lower())):
         found = _HOURS.fullmatch(part.strip())
         if not found:
             waiting.append(part)
@@ -158,11 +159,21 @@ def parse(text: str) -> Window:
         if found[1] or waiting:
             days = _joined([*waiting, *([found[1]] if found[1] else [])])
         waiting = []
-        start, end = _minutes(found[2], found[3], part), _minutes(found[4], found[5], part)
+        start, end = (
+            _minutes(found[2], found[3], found[4], part),
+            _minutes(found[5], found[6], found[7], part),
+        )
         if start in (end, _DAY):
             raise ValueError(f"{part.strip()!r} has no hours between its ends; {_WRITE}")
+        if end < start < _NOON and not any(found.group(3, 4, 6, 7)):  # 9-5 is seldom meant to last all night
+            first, last = start // 60, end // 60
+            raise ValueError(
+                f"{part.strip()!r} would go over midnight; write {first}-{last + 12} for the afternoon, "
+                f"or {first:02}:00-{last:02}:00 if that is meant"
+            )
         spans += [Span(one, start, end if end > start else end + _DAY) for one in days]
-    if waiting:
+    if waiting or not spans:
+        waiting = waiting or [plain]
         _joined(waiting)  # a misspelt day is the better message
         raise ValueError(f"{waiting[0].strip()!r} has no hours; {_WRITE}")
     return Window(tuple(spans), plain)
@@ -201,8 +212,13 @@ def _number(name: str) -> int | None:
     return None
 
 
-def _minutes(hours: str, minutes: str | None, part: str) -> int:
-    total = int(hours) * 60 + int(minutes or 0)
+def _minutes(hours: str, minutes: str | None, half: str | None, part: str) -> int:
+    hour = int(hours)
+    if half and 1 <= hour <= 12:
+        hour = hour % 12 + (12 if half == "pm" else 0)
+    elif half:
+        hour = 99
+    total = hour * 60 + int(minutes or 0)
     if int(minutes or 0) > 59 or total > _DAY:
         raise ValueError(f"{part.strip()!r} names no time of day; {_WRITE}")
     return total
@@ -232,7 +248,7 @@ def parse_moment(text: str, now: float) -> float:
 
 def _moment(plain: str, text: str, local: datetime.datetime) -> float:
     day, _, hour = plain.rpartition(" ")
-    if not re.fullmatch(r"\d{1,2}[:.]\d\d", hour):
+    if not re.fullmatch(r"\d{1,2}[:.]\d\d" if not day else r"\d{1,2}([:.]\d\d)?", hour):
         day, hour = plain, ""
     at = _time_of_day(hour)
     date = local.date()

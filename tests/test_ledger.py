@@ -161,7 +161,8 @@ def as_version_1(path: Path) -> None:
     with contextlib.closing(sqlite3.connect(path)) as old:
         old.executescript(
             "DROP TABLE file; ALTER TABLE suppression DROP COLUMN dead; DROP TABLE slowed;"
-            "ALTER TABLE mailing DROP COLUMN not_before; ALTER TABLE slot DROP COLUMN domain_ideal;"
+            "ALTER TABLE mailing DROP COLUMN not_before; ALTER TABLE mailing DROP COLUMN not_before_said;"
+            "ALTER TABLE slot DROP COLUMN domain_ideal;"
             "UPDATE about SET value = '1' WHERE name = 'schema'"
         )
 

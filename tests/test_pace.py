@@ -19,7 +19,7 @@ from leaping import Leaping, Machine
 from outreach import contacts, delivery, mailing, places, plan, throttle
 from outreach import project as project_of
 from outreach import settings as configuration
-from outreach.errors import Exit
+from outreach.errors import Exit, UsageError
 from outreach.institutions import DomainLimits
 from outreach.ledger import Ledger
 from outreach.model import Limit
@@ -65,7 +65,7 @@ def send(
     project: Project,
     server: sink.Sink,
     clock: Leaping,
-    not_before: float | None = None,
+    not_before: str | None = None,
     limit: int | None = None,
     wait: bool = True,
     notes: list[str] | None = None,
@@ -77,9 +77,11 @@ def send(
     said = [] if notes is None else notes
     with Ledger(project.folder / "outreach.db", create=True) as ledger:
         loaded, made = open_project(project, options, ledger, clock.now())
-        foreseen = plan.document(made, loaded, ledger, (), (), limit, clock.now(), not_before)
         changes = mailing.compare(made, ledger)
-        running = mailing.record(made, changes, True, ledger, clock.now(), not_before=not_before)
+        embargo = mailing.embargo(changes.mailing, not_before, clock.now())
+        begins = embargo.at if embargo else None
+        foreseen = plan.document(made, loaded, ledger, (), (), limit, clock.now(), begins)
+        running = mailing.record(made, changes, True, ledger, clock.now(), embargo=embargo)
         ready = mailing.select(ledger, running, lambda contact: True, limit, clock.now())
         assert loaded.server is not None
         orders = mailing.orders(loaded, loaded.server, None, wait=wait)
@@ -87,6 +89,10 @@ def send(
         return foreseen, delivery.run(
             ledger, running, chosen, orders, lambda progress, note: said.append(note), clock
         )
+
+
+def written(moment: float) -> str:
+    return datetime.datetime.fromtimestamp(moment, datetime.UTC).isoformat(timespec="seconds")
 
 
 def at(text: object) -> float:
@@ -127,9 +133,10 @@ def test_a_mailing_ends_when_the_plan_said_and_keeps_every_limit_and_window(
     ]
     where = write_list(project, people)
     start = MONDAY + random.random() * 7 * DAY
-    not_before = start + random.random() * DAY if seed % 3 == 0 else None
+    not_before = start + random.random() * DAY if seed % 3 == 0 else start
     with sink.run() as server:
-        foreseen, result = send(project, server, Leaping(start), not_before, **chosen)
+        text = written(not_before) if seed % 3 == 0 else None
+        foreseen, result = send(project, server, Leaping(start), text, **chosen)
     assert result.error is None
     assert sorted(server.recipients) == sorted(where)
     loaded, _ = open_project(project, chosen)
@@ -141,7 +148,7 @@ def test_a_mailing_ends_when_the_plan_said_and_keeps_every_limit_and_window(
         assert_no_window_too_full(times, loaded.domain_limits.of(domain))
     for one in server.record:
         assert loaded.window.opens(one.at, where[one.recipient]) == one.at
-        assert one.at >= (not_before or start)
+        assert one.at >= not_before - 1
 
 
 @pytest.mark.parametrize(
@@ -462,7 +469,7 @@ def test_nothing_leaves_before_and_the_embargo_outlives_the_run(project: Project
     mails = project.contacts(6)
     clock, options = Leaping(MONDAY), {"RATE": "60/hour", "RATE_PER_DOMAIN": "unlimited"}
     with sink.run() as server:
-        foreseen, result = send(project, server, clock, MONDAY + 5 * DAY, wait=False, **options)
+        foreseen, result = send(project, server, clock, written(MONDAY + 5 * DAY), wait=False, **options)
         assert at(foreseen["starts"]) == MONDAY + 5 * DAY
         assert foreseen["not_before"] == foreseen["starts"]
         assert not server.record
@@ -480,14 +487,42 @@ def test_an_embargo_can_be_moved_and_lifted(project: Project) -> None:
     options = {"RATE": "unlimited", "RATE_PER_DOMAIN": "unlimited"}
     with sink.run() as server:
         clock = Leaping(MONDAY)
-        send(project, server, clock, MONDAY + 5 * DAY, wait=False, **options)
-        send(project, server, clock, MONDAY + DAY, limit=2, **options)
+        send(project, server, clock, written(MONDAY + 5 * DAY), wait=False, **options)
+        send(project, server, clock, written(MONDAY + DAY), limit=2, **options)
         assert clock.now() - MONDAY == pytest.approx(DAY, abs=60)
-        send(project, server, clock, MONDAY + 9 * DAY, wait=False, **options)
+        send(project, server, clock, written(MONDAY + 9 * DAY), wait=False, **options)
         assert len(server.record) == 2
-        send(project, server, clock, 0.0, **options)
+        send(project, server, clock, "now", **options)
         assert len(server.record) == 4
     assert clock.now() - MONDAY == pytest.approx(DAY, abs=60)
+
+
+def test_the_same_words_keep_the_embargo_that_they_set(project: Project) -> None:
+    """Monday at nine is this Monday, also for the command that is given again on Monday at ten."""
+    project.letter()
+    mails = project.contacts(3)
+    options = {"RATE": "unlimited", "RATE_PER_DOMAIN": "unlimited"}
+    clock = Leaping(MONDAY)
+    with sink.run() as server:
+        _, result = send(project, server, clock, "tue 09:00", wait=False, **options)
+        assert (len(server.record), mailing.exit_code(result)) == (0, Exit.STOPPED)
+        clock.leapt += DAY + 3 * HOUR
+        _, result = send(project, server, clock, "  Tue  09:00", wait=False, **options)
+        assert mailing.exit_code(result) == Exit.OK
+    assert sorted(server.recipients) == sorted(mails)
+
+
+@pytest.mark.parametrize("text", ["2025-11-30 09:00", "today 00:00"])
+def test_a_moment_that_is_past_is_refused_and_lifts_nothing(project: Project, text: str) -> None:
+    project.letter()
+    project.contacts(3)
+    clock = Leaping(MONDAY)
+    with sink.run() as server:
+        for _ in "ab":  # before the mailing has begun, and when it has an embargo
+            with pytest.raises(UsageError, match="that is past"):
+                send(project, server, clock, text)
+            send(project, server, clock, "2026-12-20 09:00", wait=False)
+        assert not server.record
 
 
 def test_an_embargo_that_comes_while_a_run_goes_on_is_obeyed_by_the_claim(project: Project) -> None:

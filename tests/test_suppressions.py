@@ -882,6 +882,7 @@ def test_a_ledger_of_version_2_learns_which_mailboxes_are_dead(tmp_path: Path) -
         old.executescript(
             "ALTER TABLE suppression DROP COLUMN dead; UPDATE about SET value = '2' WHERE name = 'schema';"
             "DROP TABLE slowed; ALTER TABLE mailing DROP COLUMN not_before;"
+            "ALTER TABLE mailing DROP COLUMN not_before_said;"
             "ALTER TABLE slot DROP COLUMN domain_ideal"
         )
     with Ledger(path, create=True) as ledger:

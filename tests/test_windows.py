@@ -175,13 +175,28 @@ def test_what_is_open_is_inside_the_hours_by_the_clock_there(
         ("9:75-18", "names no time of day"),
         ("mon-fri 09:00", "is no day"),
         ("always, 9-18", "'always' is no day"),
-        ("9am-6pm", "is no day"),
+        ("13pm-14pm", "names no time of day"),
+        ("9-17 mon-fri", "is no day"),
+        ("mon-fri 9-17, tue", "'tue' has no hours"),
     ],
 )
 def test_a_window_that_cannot_be_read_is_one_clear_message(text: str, wrong: str) -> None:
     with pytest.raises(ValueError, match=wrong) as caught:
         windows.parse(text)
     assert "write like mon-fri 09:00-18:00, or always" in str(caught.value)
+
+
+def test_office_hours_by_the_twelve_hour_clock_are_not_taken_for_a_night() -> None:
+    with pytest.raises(
+        ValueError, match="'mon-fri 9-5' would go over midnight; write 9-17 for the afternoon"
+    ):
+        windows.parse("mon-fri 9-5")
+    for text in ("22-6", "09:00-05:00", "9pm-5am"):
+        assert windows.parse(text).spans[0].end > 1440
+    for text in ("9am-5pm", "9 am - 5 pm", "9-17", "9-5pm", "12pm-5pm"):
+        (span,) = windows.parse(text).spans
+        assert (span.start, span.end) == (720 if text.startswith("12") else 540, 1020)
+    assert windows.parse("mon 9-12; tue 9-12,").spans == windows.parse("mon 9-12, tue 9-12").spans
 
 
 @pytest.mark.parametrize(
@@ -277,6 +292,14 @@ def test_the_column_is_found_by_its_usual_names_and_a_wrong_zone_is_said(header:
     assert "is no time zone" in problem.problem
 
 
+@pytest.mark.parametrize(
+    ("text", "near"),
+    [("Asia/Vladivostock", "Asia/Vladivostok"), ("europe/lisboa", "Europe/Lisbon"), ("Mars", "")],
+)
+def test_a_misspelt_zone_is_told_the_near_one(text: str, near: str) -> None:
+    assert places.near(text) == near
+
+
 # Moments -------------------------------------------------------------------------------------------
 
 NOW = datetime.datetime(2026, 11, 26, 10, 0).timestamp()  # a Thursday, in this machine's time
@@ -298,6 +321,7 @@ NOW = datetime.datetime(2026, 11, 26, 10, 0).timestamp()  # a Thursday, in this 
         ("tomorrow 7.30", "2026-11-27 07:30"),
         ("tomorrow", "2026-11-27 00:00"),
         ("today 12:00", "2026-11-26 12:00"),
+        ("monday 9", "2026-11-30 09:00"),
     ],
 )
 def test_a_moment_is_read_as_people_write_it(text: str, expected: str) -> None:
