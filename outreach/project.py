@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from outreach.ledger import Ledger
 from outreach.letters import Letter
 from outreach.model import OPEN_STATES, Identity, State
 from outreach.settings import Settings
+from outreach.times import when
 
 _HERE = Path(__file__).parent
 _LETTERS = 5  # that the overview looks into
@@ -205,8 +207,11 @@ def overview(settings: Settings) -> tuple[list[tuple[str, str]], str]:
             for mailing in ledger.mailings()[:3]:
                 counts = ledger.counts(mailing)
                 said = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+                open_still = any(counts[state] for state in OPEN_STATES)
+                if open_still and mailing.not_before > time.time():
+                    said += f"; nothing leaves before {when(mailing.not_before)}"
                 lines.append(("mailing", f"{mailing.name}: {said or 'nobody yet'}"))
-                if any(counts[state] for state in OPEN_STATES):
+                if open_still:
                     step = step or f"outreach send {mailing.letter}" + (
                         f" --name {mailing.name}" if mailing.name != mailing.letter else ""
                     )

@@ -178,6 +178,7 @@ def test_the_embargo_is_in_plan_question_status_and_exit_code(ready: Project) ->
         assert "that is past" in ready.run("send", "--yes", "--not-before", "2025-01-01", code=2).stderr
         assert ready.json("plan", "--json")["not_before"] == stamp
         assert f"nothing leaves before {soon:%a} 09:00" in ready.run("status").stdout
+        assert f"planned; nothing leaves before {soon:%a} 09:00" in ready.run().stdout
         ready.run("send", "--yes", "--no-wait", *UNLIMITED, code=75)
         assert not server.record, "the embargo belongs to the mailing"
         ready.run("send", "--yes", "--no-wait", "--not-before", "now", *UNLIMITED)
@@ -227,6 +228,22 @@ def test_status_says_what_a_server_asked_for(ready: Project) -> None:
         done = ready.run("send", "--yes", "--no-wait", *UNLIMITED, code=75)
         assert "asked for less" in done.stderr
         assert len(server.record) == 1
+
+
+def test_plan_says_how_much_sooner_and_when_nothing_is_left(ready: Project) -> None:
+    ready.contacts(3)
+    ready.env["OUTREACH_PER_INSTITUTION"] = "unlimited, parl.example=6/day, d0.example.org=100/second"
+    said = ready.run("plan", "--rate", "20/minute", "--rate-per-domain", "unlimited").stdout
+    sooner = r"without it, it would end (less than a minute sooner|\d\d:\d\d)\."
+    assert re.search(rf"20/minute of the account binds; {sooner}", said)
+    assert "OUTREACH_PER_INSTITUTION names parl.example, where nobody of these is." in said
+    assert "d0.example.org, where" not in said
+    with sink.run() as server:
+        ready.env["OUTREACH_SMTP_URL"] = server.url
+        ready.run("send", "--yes", *UNLIMITED)
+    done = ready.run("plan").stdout
+    assert "Nothing is left to send." in done
+    assert "it ends" not in done
 
 
 def test_a_rehearsal_keeps_no_hours_and_tells_how_long_the_real_one_would_take(ready: Project) -> None:
