@@ -234,7 +234,9 @@ def test_a_few_mails_can_bind_the_whole() -> None:
     assert end.limit == "1/day to a.example"
 
 
-def test_many_letters_to_many_named_domains_cost_a_bounded_number_of_simulations() -> None:
+def test_many_letters_to_many_named_domains_cost_a_bounded_number_of_simulations(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Work is counted, not timed: how often the account's history is asked for its last mail."""
     runs = 0
 
@@ -242,12 +244,13 @@ def test_many_letters_to_many_named_domains_cost_a_bounded_number_of_simulations
         nonlocal runs
         runs += n == 1
 
-    domains = [f"d{n % 1000}.example" for n in range(20_000)]
-    named = {f"d{n}.example": (Limit(10, DAY),) for n in range(500)}
+    monkeypatch.setattr(forecast, "_MOST_MAILS", 25_000)
+    domains = [f"d{n % 1000}.example" for n in range(2_000)]
+    named = {f"d{n}.example": (Limit(1, DAY),) for n in range(500)}
     held = DomainLimits((Limit(60, HOUR),), (), named)
     entries = [Entry(number, name) for number, name in enumerate(domains)]
     foreseen = forecast.make(entries, Pace((Limit(9000, HOUR),), held), START, Past(history))
-    assert runs <= 1 + 12  # once in each simulation, of 250,000 letters in all
+    assert 5 < runs <= 1 + 12  # once in each simulation, of 25,000 letters in all
     assert foreseen.end.limit is not None
 
 
