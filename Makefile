@@ -11,7 +11,7 @@ rehearse: $(STAMP)  ## a whole mailing of the example list into an inbox on this
 	$(BIN)/outreach rehearse
 
 test: $(STAMP)  ## every test; servers that are not installed are skipped, unless REQUIRE_SERVERS=1
-	$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
 
 torture: $(STAMP)  ## the sending, killed, starved, interrupted and cut off from power, for most of an hour
 	$(BIN)/python tests/torture.py $(ARGS)
