@@ -125,7 +125,13 @@ def status(ledger: Ledger, mailing: Mailing, settings: Settings, now: float | No
     ends = None
     if pending:
         entries = [
-            Entry(one.id, one.domain, max(one.next_attempt_at, mailing.not_before), places.of(one.contact))
+            Entry(
+                one.id,
+                one.domain,
+                max(one.next_attempt_at, mailing.not_before),
+                places.of(one.contact),
+                tried=one.attempts > 0,
+            )
             for one in pending
         ]
         ends = forecast.simulate(entries, pace, now, past).last

@@ -21,7 +21,7 @@ from outreach.pace import spacing
 _JITTER = 0.2
 _64_BITS = 2**64 - 1
 _MOST_SLOWED = 8  # times the usual gap
-_MOST_SLOWED_GAP = 60.0  # seconds, where there is no usual gap
+_MOST_SLOWED_GAP = 60.0  # seconds, where the usual gap is small
 _HICCUP = 1.0  # seconds: as late as a run is that does not pause, however small the gap
 _WATCHED = 100  # mails by which the pace of an unlimited run is judged
 
@@ -98,14 +98,14 @@ def halved(usual: float, least: float, history: History) -> float:
     """Return twice the gap of now, in seconds: the server has asked for less.
 
     `usual` is the gap of the settings, `least` the one that an earlier request has left. Without either, it
-    is the mean gap of the last mails. Never more than 8 times the usual gap, or a minute without one.
+    is the mean gap of the last mails. The end is 8 times the usual gap, or a minute if that is more.
     """
     now = max(usual, least)
     if now <= 0:
         slots = list(itertools.takewhile(lambda one: one is not None, map(history, range(1, _WATCHED + 1))))
         times = [one.at for one in slots if one is not None]
         now = (times[0] - times[-1]) / (len(times) - 1) if len(times) > 1 else 0.5
-    return min(2 * now, max(_MOST_SLOWED * usual, _MOST_SLOWED_GAP))
+    return max(now, min(2 * now, max(_MOST_SLOWED * usual, _MOST_SLOWED_GAP)))
 
 
 # For a simulation --------------------------------------------------------------------------------

@@ -448,7 +448,16 @@ def test_a_used_up_quota_stops_the_run_and_halves_the_next_ones(project: Project
 
 @pytest.mark.parametrize(
     ("usual", "least", "expected"),
-    [(60, 0, 120), (60, 120, 240), (60, 480, 480), (60, 30, 120), (0, 0.2, 0.4), (0, 50, 60)],
+    [
+        (60, 0, 120),
+        (60, 120, 240),
+        (60, 480, 480),
+        (60, 30, 120),
+        (0, 0.2, 0.4),
+        (0, 50, 60),
+        (0.25, 50, 60),
+        (0, 600, 600),
+    ],
 )
 def test_half_the_pace_again_and_again_has_an_end(usual: float, least: float, expected: float) -> None:
     assert throttle.halved(usual, least, throttle.nothing) == expected
