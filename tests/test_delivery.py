@@ -135,7 +135,8 @@ def test_421_on_every_mail_stops_the_run_with_one_message_and_charges_nobody(rea
         server.rcpt_replies = {mail: ["421 4.7.0 too many connections"] * 99 for mail in mails}
         ready.env["OUTREACH_SMTP_URL"] = server.url
         process = ready.start(*UNLIMITED)
-        time.sleep(4)
+        while server.sessions < 3 and process.poll() is None:
+            time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=20)
         assert process.returncode == 130

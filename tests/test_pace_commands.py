@@ -130,9 +130,13 @@ def test_a_run_that_waits_for_the_hours_says_so_once(ready: Project) -> None:
     with sink.run() as server:
         ready.env["OUTREACH_SMTP_URL"] = server.url
         process = ready.start("send", "--yes", "--window", window, *UNLIMITED)
-        time.sleep(2.5)
+        assert process.stderr is not None
+        heard = ""
+        while "outside the sending hours" not in heard and (line := process.stderr.readline()):
+            heard += line
+        time.sleep(1.5)  # long enough to say it again
         process.terminate()
-        _, err = process.communicate(timeout=30)
+        err = heard + process.communicate(timeout=30)[1]
     assert process.returncode == 130
     assert not server.record
     assert len(re.findall(r"outside the sending hours", err)) == 1
