@@ -224,3 +224,65 @@ def _shown(text: str, others: Sequence[str] = ()) -> str:
     words = dict.fromkeys(word for word in _WORD.findall(text) if not word.isascii())
     known = [set(_WORD.findall(other)) for other in others]
     return ", ".join(sorted(words, key=lambda word: sum(word in one for one in known))[:5])[:100]
+
+
+def decode(data: bytes, declared: str = "") -> str:
+    """Return the text of bytes from a mail, whatever is declared; what does not decode becomes U+FFFD.
+
+    Never raises. Declared charsets are believed unless the bytes contradict them: many programs write one
+    charset and declare another, or none at all.
+    """
+    name = declared.strip().strip("\"'").lower()
+    name = _MAIL_ALIASES.get(name, name)
+    known = _known(name)
+    try:  # UTF-8 is hardly ever met by chance
+        if not data.isascii():
+            return data.decode("utf-8")
+    except UnicodeDecodeError:
+        pass
+    if data.isascii() and name not in _SEVEN_BIT:
+        return data.decode("ascii")
+    if known and name not in ("ascii", "us-ascii"):
+        text = data.decode(known, "replace")
+        if text.count("\ufffd") * 50 <= len(text):
+            return text
+    sample = data[:_SAMPLE]
+    best = next((one for one in (_best(sample), "cp1252") if one), "cp1252")
+    return data.decode(best, "replace")
+
+
+# RFC 1468 and others that look like ASCII; names that mail uses for what Python calls otherwise, or the
+# smaller charset that is declared where the larger one is meant (WHATWG Encoding Standard).
+_SEVEN_BIT = ("iso-2022-jp", "iso-2022-jp-ext", "iso-2022-kr", "hz-gb-2312", "utf-7", "iso-2022-jp-2004")
+_MAIL_ALIASES = {
+    "iso-8859-1": "cp1252",
+    "latin1": "cp1252",
+    "iso-8859-9": "cp1254",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "x-gbk": "gb18030",
+    "big5": "big5hkscs",
+    "shift_jis": "cp932",
+    "shift-jis": "cp932",
+    "x-sjis": "cp932",
+    "ks_c_5601-1987": "cp949",
+    "euc-kr": "cp949",
+    "iso-8859-8-i": "cp1255",
+    "iso-8859-8": "cp1255",
+    "unicode-1-1-utf-7": "utf-7",
+    "x-mac-cyrillic": "mac-cyrillic",
+    "windows-874": "cp874",
+    "x-user-defined": "",
+    "iso-2022-jp": "iso-2022-jp-ext",
+    "cp-850": "cp850",
+}
+
+
+def _known(name: str) -> str:
+    """Return the codec of a declared charset, or nothing: unknown, or no charset at all (hex, rot13)."""
+    try:
+        "".encode(name)
+        b"".decode(name)
+    except (LookupError, ValueError):
+        return ""
+    return name

@@ -24,7 +24,7 @@ import click
 
 from outreach import __version__
 from outreach.console import Console, heard
-from outreach.errors import Exit, LetterError, OutreachError, UsageError
+from outreach.errors import Exit, LetterError, MailboxError, OutreachError, Problem, UsageError
 from outreach.times import lasts, through
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from outreach.settings import Settings
 
 _SECTIONS = {
-    "Start here": ("init", "rehearse", "preview", "send", "report"),
+    "Start here": ("init", "rehearse", "preview", "send", "replies", "report"),
     "Look first": ("contacts", "letters", "plan", "settings"),
     "While it runs": ("status", "cancel", "resolve", "suppress"),
 }
@@ -1102,6 +1102,42 @@ def resolve(
 def _until_option(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     words = f"Through this day, 2027-01-31, or for a span, 90d. Default: {default}"
     return click.option("--until", metavar="DATE", help=words)
+
+
+@cli.group()
+def replies() -> None:
+    """Understand what came back: answers, absences, bounces, opt-outs.
+
+    \b
+    Example: outreach replies classify answer.eml
+    """
+
+
+@replies.command("classify")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@_json_option
+@click.pass_obj
+def replies_classify(app: App, files: tuple[str, ...], as_json: bool) -> None:
+    """Say what a mail is, why, and what a person wrote in it. Changes nothing.
+
+    \b
+    Example: outreach replies classify answer.eml
+
+    FILE is one mail, as a mail program saves it (.eml), or - for standard input. Needs no project folder.
+    """
+    from outreach import classify, screens
+    from outreach import replies as story
+
+    problems: list[Problem] = []
+    found = list(story.read_files(files, problems))
+    if as_json:
+        _dump([classify.document(name, answer) for name, answer in found])
+    else:
+        screens.answers(app.console, found)
+    if problems:
+        raise MailboxError(
+            f"{len(problems)} of {len(files)} files are not as they should be", problems=problems
+        )
 
 
 @cli.group()

@@ -4,6 +4,7 @@
     ├── UsageError       2    an option or a consent is missing or makes no sense
     ├── ContactsError   65    the list cannot be read
     ├── LetterError     65    a letter is missing or wrong
+    ├── MailboxError    65    mail that came back cannot be read
     ├── LedgerError     65    the ledger cannot be read (75: it cannot be written, run again)
     ├── ServerError     69    the mail server cannot be reached (77: it refuses us)
     ├── StoppedError    75    stopped before the end; run again
@@ -90,6 +91,12 @@ class ContactsError(OutreachError):
 
 class LetterError(OutreachError):
     """A letter is missing, does not compile or does not render."""
+
+    exit_code = Exit.DATA
+
+
+class MailboxError(OutreachError):
+    """Mail that came back cannot be read."""
 
     exit_code = Exit.DATA
 

@@ -170,6 +170,13 @@ def country_name(code: str, language: str) -> str:
 
 
 @cache
+def name(tag: str) -> str:
+    """Return the English name of a language; the tag itself where CLDR has none."""
+    known = locale(tag)
+    return str(known.english_name) if known else tag
+
+
+@cache
 def direction(tag: str) -> str:
     """Return `rtl` or `ltr`, for the HTML attribute `dir`."""
     known = locale(tag)
@@ -339,3 +346,37 @@ def isolate(text: str, around: str) -> str:
 def shown(text: str) -> str:
     """Return a text as a reader gets it."""
     return text.shown if isinstance(text, Isolated) else text
+
+
+@cache
+def month_names(language: str) -> dict[str, int]:
+    """Return the names of the months, long and short and in every form CLDR has, with 1 to 12."""
+    return _calendar(language, "months", {number: number for number in range(1, 13)})
+
+
+@cache
+def day_names(language: str) -> dict[str, int]:
+    """Return the names of the days of the week, with 0 for Monday."""
+    return _calendar(language, "days", {number: number for number in range(7)})
+
+
+def _calendar(language: str, what: str, numbers: dict[int, int]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for tag in (language, *_OTHER_CALENDARS.get(language, ())):
+        known = locale(tag)
+        for context in ("format", "stand-alone"):
+            for width in ("wide", "abbreviated") if what == "months" else ("wide",):
+                names = getattr(known, what)[context][width] if known else {}
+                for number in numbers:
+                    found.setdefault(str(names.get(number, "")).rstrip("."), number)
+    found.pop("", None)
+    return found
+
+
+# Countries that call the months otherwise.
+_OTHER_CALENDARS = {
+    "ar": ("ar-LB", "ar-IQ", "ar-MA", "ar-DZ", "ar-TN"),
+    "de": ("de-AT",),
+    "nb": ("nn",),
+    "pt": ("pt-PT",),
+}

@@ -192,3 +192,14 @@ class Outcome:
     reached_rcpt: bool = False
     lost: bool = False  # the connection is gone, the server said nothing about this mail
     kind: Kind = Kind.OTHER
+
+
+class Came(StrEnum):
+    """What a mail that came back is."""
+
+    REPLY = "reply"
+    AUTO_REPLY = "auto-reply"
+    BOUNCE = "bounce"
+    OPT_OUT = "opt-out"
+    COMPLAINT = "complaint"
+    OTHER = "other"

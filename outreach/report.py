@@ -17,11 +17,10 @@ from typing import Any
 from outreach import forecast, places, plan
 from outreach.agenda import Entry
 from outreach.ledger import Delivery, Ledger, Mailing
-from outreach.model import OPEN_STATES, State
+from outreach.model import OPEN_STATES, Came, State
 from outreach.settings import Settings
 from outreach.times import iso
 
-INBOUND_KINDS = ("reply", "auto-reply", "bounce", "opt-out", "complaint", "other")
 COLUMNS = (
     "email",
     "name",
@@ -152,7 +151,7 @@ def status(ledger: Ledger, mailing: Mailing, settings: Settings, now: float | No
         }
         if slowed.least(now) or pace.resume_at
         else None,
-        "inbound": dict.fromkeys(INBOUND_KINDS, 0),
+        "inbound": dict.fromkeys(map(str, Came), 0),
         "deferred": [
             {"email": one.contact.email, "until": iso(one.next_attempt_at), "reply": one.reply or one.reason}
             for one in pending

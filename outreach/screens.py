@@ -10,13 +10,16 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from outreach import languages
 from outreach.console import Console
+from outreach.diagnosis import Reason
 from outreach.errors import Problem, printable
 from outreach.model import State
 from outreach.settings import Settings
 from outreach.times import day, gap, lasts, through, when
 
 if TYPE_CHECKING:
+    from outreach.classify import Answer
     from outreach.delivery import Result
     from outreach.ledger import Delivery, Mailing, Suppression
     from outreach.lists import ContactList
@@ -257,3 +260,47 @@ def report(console: Console, document: dict[str, Any]) -> None:
         console.out()
         rows = [(row["email"], row["state"], row["attempts"], row["server_reply"]) for row in troubled[:20]]
         console.table(("not delivered", "state", "attempts", "the server said"), rows)
+
+
+_FEW = 5  # mails that are shown with what they say
+
+
+def answers(console: Console, found: list[tuple[str, Answer]]) -> None:
+    """Show what mails are: a few with their text, many in a table."""
+    if len(found) > _FEW:
+        rows = [
+            (printable(name), answer.kind, answer.language, _told(answer) or printable(answer.evidence)[:70])
+            for name, answer in found
+        ]
+        console.table(("file", "what", "in", "about"), rows)
+        counts = Counter(str(answer.kind) for _, answer in found)
+        console.out("\n" + ", ".join(f"{count} {kind}" for kind, count in counts.most_common()))
+        return
+    for number, (name, answer) in enumerate(found):
+        console.out("\n" if number else "", newline=False)
+        language = f" in {languages.name(answer.language)}" if answer.language else ""
+        console.out(f"{printable(name)}: {answer.kind}{language}")
+        console.out(f"  because of: {printable(answer.evidence)}")
+        if told := _told(answer):
+            console.out(f"  {told}")
+        for bounce in answer.bounces[:3]:
+            if bounce.diagnostic:
+                console.out(f"  the server said: {printable(' '.join(bounce.diagnostic.split()))}")
+        if answer.text:
+            console.out()
+            for line in answer.text.split("\n"):
+                console.out(f"  │ {printable(line)}".rstrip())
+
+
+def _told(answer: Answer) -> str:
+    """Say in a line what follows from a mail."""
+    if answer.bounces:
+        first = answer.bounces[0]
+        who = printable(first.recipient) or "somebody unnamed"
+        more = f" and {len(answer.bounces) - 1} more" if len(answer.bounces) > 1 else ""
+        fate = "the address is dead" if first.permanent else "the address may well live"
+        what = f"{first.action} ({first.reason})" if first.reason is not Reason.OTHER else first.action
+        return f"{who}{more}: {what}" + (f"; {fate}" if first.action == "failed" else "")
+    return (
+        f"back on {answer.returns:%a} {answer.returns.day} {answer.returns:%b %Y}" if answer.returns else ""
+    )

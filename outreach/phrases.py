@@ -1,0 +1,264 @@
+"""The words by which mail in many languages says what it is: find them in a text, and tell its language.
+
+phrases/<language>.toml holds them by section, and by the program or the people who write so. Text and phrase are
+compared folded (`fold`), at word boundaries; `…` in a phrase stands for up to 60 characters. Phrases are found
+by their first word, so the time grows with the length of the text, not with the number of phrases.
+Pure, but for reading its own files once. What a phrase means is decided in classify.py and its neighbours.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+_FOLDER = Path(__file__).with_name("phrases")
+_GAP = 60  # characters
+_MARKS = re.compile(
+    "[\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u0640\u064b-\u065f\u0670\u3099\u309a"
+    "\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\u00ad\ufe0f]"
+)
+_ALIKE = str.maketrans(
+    "ıłøđ“”„‟«»‹›‘’‚‛`´ʼ′–—−‐‑‒―。、，：；！？（）「」『』【】〔〕・،؛؟\xa0\u3000",
+    "ilod\"\"\"\"\"\"''''''''''-------.,,:;!?()\"\"\"\"[][].,;? \x20",
+)
+_TWO = (("æ", "ae"), ("œ", "oe"), ("ß", "ss"))
+_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
+_BETWEEN_CJK = re.compile(f"(?<=[{_CJK}]) (?=[{_CJK}])")
+_TOKEN = re.compile(f"[{_CJK}]|[^\\W_{_CJK}]+|[^\\w\\s]|_")
+_WORD = re.compile(f"[^\\W\\d_{_CJK}]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A phrase that was found. `start` and `end` count characters of the folded text."""
+
+    phrase: str
+    languages: tuple[str, ...]  # all that have it
+    start: int
+    end: int
+
+    @property
+    def language(self) -> str:
+        """The language it tells, if only one has it."""
+        return self.languages[0] if len(self.languages) == 1 else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Phrase:
+    text: str
+    languages: tuple[str, ...]
+    pieces: tuple[str, ...]
+
+
+def fold(text: str) -> str:
+    """Return what spellings of a text have in common: case, accents, kinds of quotes, blanks and widths."""
+    text = unicodedata.normalize("NFKC", text.translate(_ALIKE)).casefold().translate(_ALIKE)
+    text = _MARKS.sub("", unicodedata.normalize("NFD", text)).translate(_ALIKE)
+    for one, two in _TWO:
+        text = text.replace(one, two)
+    text = unicodedata.normalize("NFC", " ".join(text.split()))
+    return _BETWEEN_CJK.sub("", text)
+
+
+@cache
+def languages() -> tuple[str, ...]:
+    """Return the languages there are phrases for."""
+    return tuple(sorted(path.stem for path in _FOLDER.glob("*.toml")))
+
+
+@cache
+def _data(language: str) -> dict[str, Any]:
+    return tomllib.loads((_FOLDER / f"{language}.toml").read_text("utf-8"))
+
+
+@cache
+def entries(section: str) -> tuple[tuple[str, str, str], ...]:
+    """Return (language, who, phrase) of a section, as written."""
+    return tuple(
+        (language, who, phrase)
+        for language in languages()
+        for who, phrases in _data(language).get(section, {}).items()
+        for phrase in phrases
+    )
+
+
+@cache
+def words(*sections: str) -> frozenset[str]:
+    """Return the phrases of some sections, folded."""
+    return frozenset(fold(phrase) for section in sections for _, _, phrase in entries(section))
+
+
+@cache
+def _index(section: str) -> dict[str, list[_Phrase]]:
+    alike: dict[tuple[str, ...], tuple[str, set[str]]] = {}
+    for language, _, phrase in entries(section):
+        pieces = tuple(piece for piece in (fold(one) for one in phrase.split("…")) if piece)
+        if pieces:
+            key = ("…", *pieces) if phrase.startswith("…") else pieces
+            alike.setdefault(key, (phrase, set()))[1].add(language)
+    found: dict[str, list[_Phrase]] = {}
+    for key, (phrase, having) in alike.items():
+        pieces = key[1:] if key[0] == "…" else key
+        if token := _TOKEN.match(pieces[0]):
+            found.setdefault(token[0], []).append(_Phrase(phrase, tuple(sorted(having)), pieces))
+    for some in found.values():
+        some.sort(key=lambda one: -len(one.text))  # the most telling first
+    return found
+
+
+def find(section: str, folded: str) -> Iterator[Hit]:
+    """Yield the phrases of a section in a folded text, in the order they stand there, the longest of each place."""
+    index = _index(section)
+    for token in _TOKEN.finditer(folded):
+        for phrase in index.get(token[0], ()):
+            end = _fits(phrase, folded, token.start())
+            if end:
+                yield Hit(phrase.text, phrase.languages, token.start(), end)
+                break
+
+
+def first(section: str, folded: str) -> Hit | None:
+    """Return the first phrase of a section in a folded text."""
+    return next(find(section, folded), None)
+
+
+def begins(section: str, folded: str) -> Hit | None:
+    """Return the phrase of a section that a folded text begins with; one with `…` in front may stand anywhere."""
+    return next((hit for hit in find(section, folded) if hit.start == 0 or hit.phrase[0] == "…"), None)
+
+
+def is_whole(section: str, folded: str) -> Hit | None:
+    """Return the phrase that a folded text is, but for punctuation around it."""
+    core = folded.strip(" .,!?;:\"'()[]*-_")
+    return next((hit for hit in find(section, core) if hit.start == 0 and hit.end == len(core)), None)
+
+
+def _fits(phrase: _Phrase, folded: str, start: int) -> int:
+    """Return where a phrase that begins at `start` ends, or 0."""
+    first_piece, *rest = phrase.pieces
+    if not folded.startswith(first_piece, start):
+        return 0
+    end = start + len(first_piece)
+    if not _bounded(folded, end):
+        return 0
+    for piece in rest:
+        place = end
+        while True:
+            place = folded.find(piece, place, end + _GAP + len(piece))
+            if place < 0:
+                return 0
+            if _bounded(folded, place) and _bounded(folded, place + len(piece)):
+                break
+            place += 1
+        end = place + len(piece)
+    return end
+
+
+def _bounded(text: str, place: int) -> bool:
+    """Tell whether a word may begin or end here. In Chinese and Japanese, anywhere."""
+    if place <= 0 or place >= len(text):
+        return True
+    before, behind = text[place - 1], text[place]
+    return not (before.isalnum() and behind.isalnum()) or is_cjk(before) or is_cjk(behind)
+
+
+def is_cjk(char: str) -> bool:
+    """Tell whether words are not parted by blanks in the script of a character."""
+    return "\u3040" <= char <= "\u9fff" or "\uac00" <= char <= "\ud7af"
+
+
+@cache
+def _common() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for language in languages():
+        for word in {fold(word) for word in _data(language)["common"]}:
+            found.setdefault(word, []).append(language)
+    return found
+
+
+@cache
+def negations() -> dict[str, frozenset[str]]:
+    """Return the words of each language that turn a wish round."""
+    return {
+        language: frozenset(fold(word) for word in _data(language).get("negation", ()))
+        for language in languages()
+    }
+
+
+# Letters that only some of our languages have, in folded text where й is и and accents are gone; so looked for
+# in the text as it is.
+_LETTERS = (
+    ("uk", "іїєґІЇЄҐ"),
+    ("ru", "ыэёЫЭЁ"),
+)
+
+
+def language(text: str, hits: Iterable[Hit | None] = ()) -> str:
+    """Return the language of a text, or an empty string: by its script, letters, and frequent little words.
+
+    `hits` are phrases that were found in it; they decide between near relatives, and for a short text.
+    """
+    text = text[:5000]
+    scripts = Counter(_script(char) for char in text if char.isalpha())
+    if not scripts:
+        return ""
+    script, count = scripts.most_common(1)[0]
+    letters = sum(scripts.values())
+    if (
+        scripts["kana"] * 20 > scripts["kana"] + scripts["han"] + 1
+        and scripts["kana"] + scripts["han"] > letters / 4
+    ):
+        return "ja"
+    if script in _ONE_LANGUAGE and count > letters / 3:
+        return _ONE_LANGUAGE[script]
+    scores: Counter[str] = Counter()
+    common = _common()
+    folded = fold(text)
+    for word in _WORD.findall(folded):
+        found = common.get(word, ())
+        for one in found:
+            scores[one] += 6 // len(found)
+    for hit in hits:
+        for one in hit.languages if hit else ():
+            scores[one] += 6 // len(hit.languages) if hit else 0
+    if script == "cyrillic":
+        scores = Counter({one: scores[one] for one in ("ru", "uk", "bg")})
+        for one, chars in _LETTERS:
+            scores[one] += 5 * min(20, sum(text.count(char) for char in chars))
+        if not any(char in text for char in "ыэіїє"):
+            scores["bg"] += 2 * min(10, text.count("ъ"))
+    else:
+        scores = Counter({one: scores[one] for one in scores if one not in _OTHER_SCRIPTS})
+    if not scores:
+        return ""
+    best, points = scores.most_common(1)[0]
+    return best if points >= 6 else ""
+
+
+_ONE_LANGUAGE = {"han": "zh", "kana": "ja", "hebrew": "he", "arabic": "ar", "greek": "el"}
+_OTHER_SCRIPTS = frozenset((*_ONE_LANGUAGE.values(), "ru", "uk", "bg"))
+
+
+def _script(char: str) -> str:
+    if char < "\u0370":
+        return "latin"
+    if char < "\u0400":
+        return "greek"
+    if char < "\u0530":
+        return "cyrillic"
+    if "\u0590" <= char < "\u0600":
+        return "hebrew"
+    if "\u0600" <= char < "\u0780":
+        return "arabic"
+    if "\u3040" <= char <= "\u30ff":
+        return "kana"
+    if "\u3400" <= char <= "\u9fff":
+        return "han"
+    return "greek" if "\u1f00" <= char <= "\u1fff" else "latin"
