@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE  # the tests start the program a thousand times: it is compiled once
 
-.PHONY: rehearse test torture fuzz check bench clean
+.PHONY: rehearse test torture fuzz accuracy check bench clean
 
 rehearse: $(STAMP)  ## a whole mailing of the example list into an inbox on this machine
 	$(BIN)/outreach rehearse
@@ -16,8 +16,12 @@ test: $(STAMP)  ## every test; servers that are not installed are skipped, unles
 torture: $(STAMP)  ## the sending, killed, starved, interrupted and cut off from power, for most of an hour
 	$(BIN)/python tests/torture.py $(ARGS)
 
-fuzz: $(STAMP)  ## the reading of lists, with mutated files, for five minutes
-	PYTHONPATH=tests $(BIN)/python tests/fuzz.py $(ARGS)
+fuzz: $(STAMP)  ## the reading of lists and of mails, with mutated files, for five minutes
+	PYTHONPATH=tests $(BIN)/python tests/fuzz.py --minutes 2.5 $(ARGS)
+	PYTHONPATH=tests $(BIN)/python tests/fuzz_mail.py --minutes 2.5 $(ARGS)
+
+accuracy: $(STAMP)  ## how well mail is understood: real mails with labels, in ../shared/corpora or ARGS="--corpora DIR"
+	$(BIN)/python benchmarks/accuracy.py $(ARGS)
 
 check: $(STAMP)  ## style, types, layers, documentation
 	$(BIN)/ruff check .

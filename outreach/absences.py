@@ -1,11 +1,12 @@
 """When is somebody back? The date in an automatic answer, as people write dates in 24 languages.
 
 A date counts when words of return or of an end stand beside it ("back on", "until", phrases/*.toml): the day of
-return is believed before the last day of absence, and the last of several ends. A day without a year is the next one
-after the mail; a day of the week, too. Numbers that may be read in two ways (04/05) are read so that the day lies
-after the mail, and the nearer one wins. Returns the day that is written, not the day after it. Pure.
-Known limits: holidays by name, "in two weeks", "next week", other calendars than the Gregorian (but for the years of
-Japan and Taiwan).
+return is believed before the last day of absence, and the last of several ends. An end counts only where its
+sentence tells of the absence. A day without a year is the next one after the mail; a day of the week, too. Numbers
+that may be read in two ways (04/05) are read so that the day lies after the mail, and the nearer one wins. Returns
+the day that is written, not the day after it. Pure.
+Known limits: holidays by name, "in two weeks", "next week", other calendars than the Gregorian (but for the years
+of Japan and Taiwan).
 """
 
 from __future__ import annotations
@@ -13,151 +14,43 @@ from __future__ import annotations
 import datetime
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 
 from outreach import languages, phrases
 
 _TOKEN = re.compile(r"\d+|[^\W\d_]+|[^\w\s]")
-_NUMERIC = re.compile(
-    r"(?<![\d./-])(\d{1,4})\s?([./-])\s?(\d{1,2})(?:\s?\2\s?(\d{2,4}))?\.?(?![\d/]|\.\d|-\d)"
-)
+_NUMERIC = re.compile(r"(?<![\d./])(?<!\d-)(\d{1,4})\s?([./-])\s?(\d{1,2})(?:\s?\2\s?(\d{2,4}))?\.?(?![\d/]|\.\d|-\d\d?\D)")
+_ROMAN = re.compile(r"(?<![\w.])(\d{1,2})[.\s]\s?(i{1,3}|iv|v|vi{1,3}|ix|x|xi{1,2})[.\s]\s?(\d{4})")
+_ROMANS = {word: number for number, word in enumerate("i ii iii iv v vi vii viii ix x xi xii".split(), 1)}
+_CJK_NUMBER = "(?:\\d{1,2}|[一二三四五六七八九十]{1,3})"
 _CJK_DATE = re.compile(
-    r"(?:(?:(令和|平成|民國|民国|中華民國)?\s?(\d{1,4}|元)\s?年\s?(?:度\s?)?)?(\d{1,2})\s?月\s?(\d{1,2})\s?[日号號]?)"
+    rf"(?:(令和|平成|民國|民国|中華民國)?\s?(\d{{1,4}}|元)\s?年\s?)?({_CJK_NUMBER})\s?月\s?({_CJK_NUMBER})\s?[日号號]?"
+    rf"(?:[^\w]{{0,4}}[月火水木金土日]?[^\w]{{0,3}}(?:[~〜～-]|至|到|から)\s?(?:({_CJK_NUMBER})\s?月\s?)?({_CJK_NUMBER})\s?[日号號])?"
 )
 _ERAS = {"令和": 2018, "平成": 1988, "民國": 1911, "民国": 1911, "中華民國": 1911}
-_WEEK = re.compile(
-    r"\b(?:vecka|v|uge|uke|veke|viikko|viikolla|viikon|kw|kalenderwoche|woche|week|semaine)\.? ?(\d{1,2})\b"
-)
-# What may stand between a day's number and its month, and between the words of return and the date.
+_CJK_DAY = re.compile(r"([月火水木金土日])曜日?|(?:周|星期|週|礼拜|禮拜)([一二三四五六日天])")
+_CJK_DAYS = {**{one: number for number, one in enumerate("月火水木金土日")}, "天": 6}
+_CJK_DAYS |= {one: number for number, one in enumerate("一二三四五六")}
+_WEEK = re.compile(r"\b(?:vecka|v|uge|uke|veke|viikko|viikolla|viikon|kw|kalenderwoche|woche|week|semaine)\.? ?(\d{1,2})\b")
+# What may stand between a day's number and its month.
 _BETWEEN = frozenset(
-    [
-        ".",
-        ",",
-        "-",
-        "'",
-        "st",
-        "nd",
-        "rd",
-        "th",
-        "er",
-        "ero",
-        "o",
-        "a",
-        "º",
-        "ª",
-        "e",
-        "de",
-        "del",
-        "di",
-        "den",
-        "do",
-        "of",
-        "η",
-        "ης",
-        "ο",
-        "го",
-        "ое",
-        "е",
-        "й",
-        "ого",
-        "та",
-        "ти",
-        "ro",
-        "to",
-        "te",
-        "ter",
-        "en",
-        "na",
-        "le",
-        "lea",
-    ]
+    ". , - : ' st nd rd th er ero o a e º ª de del di den do of η ης ο го ое е й ти ви ри ро та to te ter en na le lea go ego".split()
 )
+# ... between the words of return and the date.
 _FILLING = frozenset(
-    [
-        ".",
-        ",",
-        ":",
-        "(",
-        ")",
-        "-",
-        "'",
-        "the",
-        "on",
-        "am",
-        "an",
-        "dem",
-        "den",
-        "der",
-        "das",
-        "le",
-        "la",
-        "les",
-        "el",
-        "il",
-        "lo",
-        "du",
-        "de",
-        "del",
-        "den",
-        "der",
-        "da",
-        "do",
-        "dne",
-        "dia",
-        "dnia",
-        "na",
-        "v",
-        "w",
-        "w/",
-        "od",
-        "u",
-        "a",
-        "az",
-        "at",
-        "by",
-        "of",
-        "including",
-        "inclusive",
-        "einschliesslich",
-        "incl",
-        "inkl",
-        "zum",
-        "und",
-        "and",
-        "op",
-        "de",
-        "die",
-        "het",
-        "στις",
-        "την",
-        "τις",
-        "της",
-        "τη",
-        "ב",
-        "ה",
-        "ל",
-        "ה-",
-        "ב-",
-        "يوم",
-        "تاريخ",
-        "ال",
-        "til",
-        "med",
-        "pe",
-        "data",
-        "di",
-        "ziua",
-        "date",
-        "about",
-        "approx",
-        "ca",
-        "c",
-    ]
+    ". , : ( ) - ' the on an am dem den der das le la les el il lo du de del do da dne dia dnia na v w w/ od d"
+    " u a az at by of including inclusive einschliesslich incl inkl zum und and op die het στις την τις της τη"
+    " ב ה ל يوم تاريخ ال til med pe data di ziua date about approx ca c kl dne 9 8 10 am pm uhr h".split()
 )
-_Found = tuple[int, int, datetime.date]  # begins, ends, date
-_NEAR = 34  # characters between words and date
+_NEAR = 36  # characters between words and date
 _LONGEST = 400  # days that anybody stays away
+_DASH = re.compile(r"\s?(?:[-~]|至|到|から)\s?")
+_OPEN_RANGE = re.compile(r"(?:^|[^\d.])\d{1,2}\.?\s?-\s?$")
+_SENTENCE_END = re.compile(r"(?<=[^\W\d_]{5})[.!?]\s|[!?]\s|[。！？]")
+
+_Found = tuple[int, int, datetime.date]  # begins, ends, date
+_Tokens = list[tuple[str, int, int]]
 
 
 def returns(text: str, language: str, sent: datetime.date | None, away: bool = True) -> datetime.date | None:
@@ -167,48 +60,60 @@ def returns(text: str, language: str, sent: datetime.date | None, away: bool = T
     """
     folded = phrases.fold(text[:8000])
     day = sent or datetime.date.today()
-    found = sorted(_dates(folded, language, day))
-    named = sorted(_named_days(folded, language, day))
-    found = sorted([*found, *(one for one in named if not _dated(folded, one, found))])
-    back: list[datetime.date] = []
-    until: list[datetime.date] = []
-    for section, chosen in (("back", back), ("until", until)) if away else (("back", back),):
-        for hit in phrases.find(section, folded):
-            date = _beside(folded, hit, found)
-            if date is not None:
-                chosen.append(date)
-        if chosen:
-            break
-    likely = [one for one in (back or until) if -1 <= (one - day).days <= _LONGEST]
+    hits = {section: list(phrases.find(section, folded)) for section in ("back", "until")}
+    spoken = dict.fromkeys([language, *(one for some in hits.values() for hit in some for one in hit.languages)])
+    tongues = [one for one in spoken if one][:6]
+    found, ends = _dates(folded, tongues, day)
+    back = _beside_all(folded, hits["back"], found)
     if back:
-        return likely[0] if likely else None
-    return max(likely) if likely else None
+        return next((one for one in back if -1 <= (one - day).days <= _LONGEST), None)
+    if not away:
+        return None
+    told = phrases.first("absence", folded) is not None
+    until = [hit for hit in hits["until"] if not told or _is_about_absence(folded, hit)]
+    last = _beside_all(folded, until, found) or ends
+    return max((one for one in last if -1 <= (one - day).days <= _LONGEST), default=None)
+
+
+def _beside_all(folded: str, hits: Iterable[phrases.Hit], found: list[_Found]) -> list[datetime.date]:
+    return [date for hit in hits if (date := _beside(folded, hit, found)) is not None]
+
+
+def _is_about_absence(folded: str, hit: phrases.Hit) -> bool:
+    """Tell whether the sentence of an end tells of an absence, or is hardly more than the end."""
+    ends = [match.end() for match in _SENTENCE_END.finditer(folded)]
+    begin = max((end for end in ends if end <= hit.start), default=0)
+    end = min((end for end in ends if end > hit.end), default=len(folded))
+    sentence = folded[begin:end]
+    return any(phrases.first(section, sentence) for section in ("absence", "meanwhile")) or len(sentence.split()) <= 7
 
 
 def _beside(folded: str, hit: phrases.Hit, found: list[_Found]) -> datetime.date | None:
-    """Return the date that stands right behind words, or inside or before them where the language wants that."""
-    if "…" in hit.phrase:
-        inside = [date for start, end, date in found if hit.start <= start and end <= hit.end + 12]
-        if inside:
-            return inside[-1]
+    """Return the date that stands right behind words, or before or inside them where the language wants that."""
     if hit.phrase.startswith("…"):
-        before = [(end, date) for start, end, date in found if end <= hit.start and hit.start - end <= 25]
+        before = [(end, date) for _, end, date in found if end <= hit.start + 1 and hit.start - end <= 25]
         return before[-1][1] if before else None
+    if hit.phrase.endswith("…"):
+        inside = [date for start, _, date in found if hit.start <= start <= hit.end + 60]
+        return inside[0] if inside else None
     for start, _, date in found:
-        if hit.end <= start <= hit.end + _NEAR and _only_filling(folded[hit.end : start]):
+        if hit.end - 1 <= start <= hit.end + _NEAR and _only_filling(folded[hit.end : start]):
             return date
+    if "…" in hit.phrase:  # "do … włącznie"
+        return next((date for start, end, date in reversed(found) if hit.start < start and end <= hit.end), None)
     return None
 
 
 def _only_filling(text: str) -> bool:
     """Tell whether nothing but small words and a day of the week stands between."""
+    if re.search(r"\w{5,}\.\s", text):
+        return False  # a sentence ends
     tokens = _TOKEN.findall(text)
     strange = [one for one in tokens if one not in _FILLING and one not in _all_days()]
-    return (
-        len(strange) <= 1
-        and not any(one.isdigit() for one in strange)
-        and "." not in [t for t in tokens[1:] if t == "."]
-    )
+    return len(strange) <= 1 and not any(one.isdigit() for one in strange)
+
+
+# -- names of days and months
 
 
 @cache
@@ -234,46 +139,78 @@ def _all_days() -> frozenset[str]:
     )
 
 
+def _weekday(word: str, tongues: Iterable[str]) -> int | None:
+    for language in tongues:
+        known = _days(language)
+        if word in known:
+            return known[word]
+        for name, number in known.items() if len(word) > 3 else ():
+            inflected = len(name) > 4 and word.startswith(name[: -2 if len(name) > 5 else -1])
+            if (inflected and len(word) <= len(name) + 2) or name.startswith(word):
+                return number
+    return None
+
+
 @cache
 def _months(language: str) -> dict[str, int]:
     found: dict[str, int] = {}
     for one in (language, *phrases.languages()):
-        for name, number in languages.month_names(one).items() if one else ():
+        for name, number in languages.month_names(one).items():
             folded = phrases.fold(name).rstrip(".")
             if len(folded) > 2 and not any(char.isdigit() for char in folded):
                 found.setdefault(folded, number)
-    found.update({"sept": 9} if "sept" not in found else {})
-    return found
+    return found | {"sept": 9}
 
 
-def _month(words: str, language: str) -> int:
+def _month(words: str, tongues: list[str]) -> int:
     """Return the month that a word, or two, name in any usual form, or 0."""
-    known = _months(language)
+    known = _months(tongues[0] if tongues else "en")
     if words in known:
         return known[words]
-    if words[:1] in "בלהو" and words[1:] in known:
+    if words[:1] in "בלהו" and words[1:] in known:
         return known[words[1:]]
-    if len(words) >= 4:  # endings of cases: Mayıs'a, květnem
-        for name, number in languages.month_names(language).items() if language else ():
-            stem = phrases.fold(name)
-            if (
-                len(stem) >= 4
-                and words.startswith(stem[:-1] if len(stem) > 5 else stem)
-                and len(words) <= len(stem) + 3
-            ):
-                return number
+    if len(words) >= 4 and words.isalpha():  # endings of cases: Mayıs'a, květnem
+        for language in tongues:
+            for name, number in languages.month_names(language).items():
+                stem = phrases.fold(name)
+                stem = stem[:-1] if len(stem) > 5 else stem
+                if len(stem) >= 4 and words.startswith(stem) and len(words) <= len(stem) + 4:
+                    return number
     return 0
 
 
-def _dates(folded: str, language: str, sent: datetime.date) -> Iterator[_Found]:
-    """Yield every date in a text, with where it begins and ends."""
+# -- dates
+
+
+def _dates(folded: str, tongues: list[str], sent: datetime.date) -> tuple[list[_Found], list[datetime.date]]:
+    """Return the dates of a text in order, and those among them that end a range ("14-30 May")."""
+    found = sorted(set(_full_dates(folded, tongues, sent)))
+    ends = [
+        one[2]
+        for one in found
+        if _OPEN_RANGE.search(folded[max(0, one[0] - 12) : one[0]])
+        or any(0 < one[0] - other[1] <= 4 and _DASH.fullmatch(folded[other[1] : one[0]]) for other in found)
+    ]
+    for match in _CJK_DATE.finditer(folded):
+        if match[6] and (date := _day(0, _cjk(match[5] or match[3]), _cjk(match[6]), sent)):
+            ends.append(date)
+            found.append((match.end() - 1, match.end(), date))
+    named = [one for one in _named_days(folded, tongues, sent) if not _dated(folded, one, found)]
+    return sorted([*found, *named]), ends
+
+
+def _full_dates(folded: str, tongues: list[str], sent: datetime.date) -> Iterator[_Found]:
     for match in _CJK_DATE.finditer(folded):
         year = 1 if match[2] == "元" else int(match[2] or 0)
-        year = year + _ERAS[match[1]] if match[1] else year
-        if date := _day(year, int(match[3]), int(match[4]), sent):
-            yield match.start(), match.end(), date
+        year = year + _ERAS[match[1]] if match[1] else year + 1911 if 0 < year < 200 else year
+        end = match.end(4) + 1
+        if date := _day(year, _cjk(match[3]), _cjk(match[4]), sent):
+            yield match.start(), min(end, len(folded)), date
     for match in _NUMERIC.finditer(folded):
-        if date := _numeric(match, language, sent):
+        if date := _numeric(match, tongues[0] if tongues else "", sent):
+            yield match.start(), match.end(), date
+    for match in _ROMAN.finditer(folded):
+        if date := _day(int(match[3]), _ROMANS.get(match[2], 0), int(match[1]), sent):
             yield match.start(), match.end(), date
     for match in _WEEK.finditer(folded):
         if 1 <= int(match[1]) <= 53:
@@ -285,45 +222,42 @@ def _dates(folded: str, language: str, sent: datetime.date) -> Iterator[_Found]:
     tokens = [(match[0], match.start(), match.end()) for match in _TOKEN.finditer(folded)]
     for place, (word, _, _) in enumerate(tokens):
         if word.isdigit() and len(word) <= 2 and 1 <= int(word) <= 31:
-            yield from _written(tokens, place, language, sent)
+            yield from _written(tokens, place, tongues, sent)
 
 
-def _named_days(folded: str, language: str, sent: datetime.date) -> Iterator[_Found]:
+def _cjk(text: str) -> int:
+    """Return a number of up to 99, in digits or in Chinese ones."""
+    if text.isdigit():
+        return int(text)
+    tens, ten, ones = text.rpartition("十")
+    digits = "一二三四五六七八九"
+    return (digits.find(tens) + 1 or 1) * 10 * bool(ten) + digits.find(ones or "\0") + 1
+
+
+def _named_days(folded: str, tongues: list[str], sent: datetime.date) -> Iterator[_Found]:
     """Yield the days of the week in a text, each as the next one after the mail."""
-    for match in _TOKEN.finditer(folded) if language else ():
-        number = _weekday(match[0], language) if match[0].isalpha() else None
+    for match in _TOKEN.finditer(folded):
+        number = _weekday(match[0], tongues) if match[0].isalpha() and len(match[0]) > 2 else None
         if number is not None:
-            day = sent + datetime.timedelta(days=(number - sent.weekday() - 1) % 7 + 1)
-            yield match.start(), match.end(), day
+            yield match.start(), match.end(), _next(number, sent)
+    for match in _CJK_DAY.finditer(folded):
+        yield match.start(), match.end(), _next(_CJK_DAYS[match[1] or match[2]], sent)
+
+
+def _next(number: int, sent: datetime.date) -> datetime.date:
+    return sent + datetime.timedelta(days=(number - sent.weekday() - 1) % 7 + 1)
 
 
 def _dated(folded: str, named: _Found, found: list[_Found]) -> bool:
     """Tell whether a day of the week only belongs to a date beside it."""
     start, end, _ = named
     return any(
-        (0 <= one[0] - end <= 24 and _only_filling(folded[end : one[0]])) or 0 <= start - one[1] <= 4
+        (0 <= one[0] - end <= 24 and _only_filling(folded[end : one[0]])) or 0 <= start - one[1] <= 8
         for one in found
     )
 
 
-def _weekday(word: str, language: str) -> int | None:
-    known = _days(language)
-    if word in known:
-        return known[word]
-    for name, number in known.items() if len(word) > 3 else ():  # endings of cases
-        if (
-            len(name) > 4
-            and word.startswith(name[: -2 if len(name) > 5 else -1])
-            and len(word) <= len(name) + 2
-        ):
-            return number
-    return None
-
-
-_Tokens = list[tuple[str, int, int]]
-
-
-def _written(tokens: _Tokens, place: int, language: str, sent: datetime.date) -> Iterator[_Found]:
+def _written(tokens: _Tokens, place: int, tongues: list[str], sent: datetime.date) -> Iterator[_Found]:
     """Yield the date with a month's name around a number: 5 May 2012, May 5th, 2012. május 5."""
     day = int(tokens[place][0])
     behind = place + 1
@@ -331,24 +265,26 @@ def _written(tokens: _Tokens, place: int, language: str, sent: datetime.date) ->
         behind += 1
     for count in (2, 1):
         some = tokens[behind : behind + count]
-        month = _month(" ".join(one[0] for one in some), language) if len(some) == count else 0
+        month = _month(" ".join(one[0] for one in some), tongues) if len(some) == count else 0
         if month:
             year, end = _year(tokens, behind + count, sent)
             if date := _day(year, month, day, sent):
                 yield tokens[place][1], end or some[-1][2], date
             return
     before = place - 1
-    while before > max(0, place - 3) and tokens[before][0] in (".", ",", "the", "-"):
+    while before > max(0, place - 6) and (
+        tokens[before][0] in (".", ",", "the", "-") or (tokens[before][0].isdigit() and tokens[before + 1][0] == "-")
+    ):
         before -= 1
     for count in (2, 1):
         some = tokens[max(0, before - count + 1) : before + 1]
-        month = _month(" ".join(one[0] for one in some), language) if len(some) == count else 0
+        month = _month(" ".join(one[0] for one in some), tongues) if len(some) == count else 0
         if month:
             after = place + 1
             while after < len(tokens) and tokens[after][0] in ("st", "nd", "rd", "th", ".", ","):
                 after += 1
             year, end = _year(tokens, after, sent)
-            begin = some[0][1]
+            begin = some[0][1] if before == place - 1 else tokens[place][1]
             if not year:
                 year, begin = _year_before(tokens, before - count, begin)
             if date := _day(year, month, day, sent):
@@ -360,7 +296,8 @@ def _year(tokens: _Tokens, place: int, sent: datetime.date) -> tuple[int, int]:
     """Return a year that stands at a place, or behind a comma or a small word, and where it ends; or zeros."""
     for one in tokens[place : place + 3]:
         if one[0].isdigit():
-            return (int(one[0]), one[2]) if len(one[0]) == 4 and 0 <= int(one[0]) - sent.year <= 3 else (0, 0)
+            near = len(one[0]) == 4 and 0 <= int(one[0]) - sent.year <= 3
+            return (int(one[0]), one[2]) if near else (0, 0)
         if one[0] not in (",", ".", "de", "del", "of", "г", "р", "'", "-"):
             break
     return 0, 0
@@ -377,22 +314,17 @@ def _year_before(tokens: _Tokens, place: int, begin: int) -> tuple[int, int]:
 
 def _numeric(match: re.Match[str], language: str, sent: datetime.date) -> datetime.date | None:
     first, mark, second, third = match[1], match[2], match[3], match[4]
-    if len(first) == 4:
-        return _day(int(first), int(second), int(third), sent) if third else None
-    if len(first) == 3 or (third is None and mark == "-"):
+    if len(first) >= 3:
+        year = int(first) + (1911 if len(first) == 3 else 0)
+        return _day(year, int(second), int(third), sent) if third else None
+    if third is None and mark == "-":
         return None
     year = int(third or 0)
     year += 2000 if 0 < year < 100 else 0
     readings = [(int(second), int(first))]  # month, day
     if mark != ".":
         readings.append((int(first), int(second)))
-    if (
-        third
-        and len(first) == 2
-        and len(third) == 2
-        and mark in "/-."
-        and language in ("ja", "zh", "hu", "sv")
-    ):
+    if third and len(first) == 2 and len(third) == 2 and language in ("ja", "zh", "hu", "sv"):
         readings.insert(0, (int(second), int(third)))
         year = 2000 + int(first)
     days = [date for month, day in readings if (date := _day(year, month, day, sent))]

@@ -39,7 +39,7 @@ _FAMILIES = (
 )
 _WEST = ("cp1252", "cp1250", "cp1254", "cp1257", "iso8859-2", "mac-roman", "cp850")
 _EAGER = ("cp932", "euc-jp", "gb18030", "big5", "cp949", "cp874")  # what almost any bytes may be
-_SIGNS = set("«»„“”‘’‚–—…№°·•©®§€£\u00a0\u00ad´`¿¡ªº、。・「」『』（）：，；！？")
+_SIGNS = set("،؛؟«»„“”‘’‚–—…№°·•©®§€£\u00a0\u00ad´`¿¡ªº、。・「」『』（）：，；！？")
 # Signs that no word has in it, and an apostrophe that none begins with: what is Ά in cp1253.
 _STUCK = re.compile(r"[^\W\d_][€£§©®°¡¿№]|[£§©®¡¿][^\W\d_][^\W\d_]|(?<![\w’])’[^\W\d_]")
 _WORD = re.compile(r"[^\W\d_]+")
@@ -232,28 +232,85 @@ def decode(data: bytes, declared: str = "") -> str:
     Never raises. Declared charsets are believed unless the bytes contradict them: many programs write one
     charset and declare another, or none at all.
     """
+    return _SURROGATES.sub("\ufffd", _decoded(data, declared))
+
+
+_SURROGATES = re.compile("[\ud800-\udfff]")  # UTF-7 and others can hold half a character
+
+
+def _decoded(data: bytes, declared: str) -> str:
     name = declared.strip().strip("\"'").lower()
-    name = _MAIL_ALIASES.get(name, name)
-    known = _known(name)
-    try:  # UTF-8 is hardly ever met by chance
-        if not data.isascii():
-            return data.decode("utf-8")
-    except UnicodeDecodeError:
-        pass
-    if data.isascii() and name not in _SEVEN_BIT:
-        return data.decode("ascii")
-    if known and name not in ("ascii", "us-ascii"):
-        text = data.decode(known, "replace")
-        if text.count("\ufffd") * 50 <= len(text):
-            return text
-    sample = data[:_SAMPLE]
-    best = next((one for one in (_best(sample), "cp1252") if one), "cp1252")
-    return data.decode(best, "replace")
+    known = _known(_MAIL_ALIASES.get(name, name))
+    if data.isascii():
+        if b"\x1b$" in data:
+            return _iso_2022_jp(data)
+        return data.decode(known if known in _SEVEN_BIT else "ascii", "replace")
+    with contextlib.suppress(UnicodeDecodeError):  # UTF-8 is hardly ever met by chance
+        return data.decode("utf-8")
+    text = data.decode(known, "replace") if known and codecs.lookup(known).name != "ascii" else ""
+    if text.count("\ufffd") * 50 > len(text):
+        text = ""
+    if text and not (_of_the_west(known) and _letters_beyond(text) > _MOSTLY):
+        return text
+    likely = _likely(data[:_SAMPLE])  # hardly any letter is ASCII: not western Europe, whatever is declared
+    if likely or not text:
+        return data.decode(likely or _best(data[:_SAMPLE]) or "cp1252", "replace")
+    return text
 
 
-# RFC 1468 and others that look like ASCII; names that mail uses for what Python calls otherwise, or the
+_MOSTLY = 0.4  # of the letters; the languages of Latin script have fewer beyond ASCII
+
+
+def _of_the_west(name: str) -> bool:
+    return codecs.lookup(name).name in {codecs.lookup(one).name for one in (*_WEST, "iso8859-1", "iso8859-15")}
+
+
+def _letters_beyond(text: str) -> float:
+    letters = [char for char in text[:4000] if char.isalpha()]
+    return sum(not char.isascii() for char in letters) / (len(letters) or 1)
+
+
+def _likely(data: bytes) -> str:
+    """Return the encoding of a text mostly of other than Latin letters, by the first reading that makes sense."""
+    for name in (one for family in _FAMILIES for one in family if one not in _EAGER):
+        try:
+            text = data.decode(name)
+        except UnicodeDecodeError:
+            continue
+        if _letters_beyond(text) > _MOSTLY and _plausible(text):
+            return name
+    best = _best(data)
+    return best if best in _EAGER else ""
+
+
+def _iso_2022_jp(data: bytes) -> str:
+    """Decode ISO-2022-JP (RFC 1468) as it is really written: with the characters of Windows, like ①.
+
+    Two bytes of JIS X 0208 are two of Shift_JIS, whose Windows version Python knows.
+    """
+    text = ""
+    for number, chunk in enumerate(data.split(b"\x1b")):
+        mark, rest = (chunk[:2], chunk[2:]) if number else (b"(B", chunk)
+        if mark in (b"$B", b"$@"):
+            text += b"".join(_shift_jis(*pair) for pair in zip(rest[::2], rest[1::2], strict=False)).decode(
+                "cp932", "replace"
+            )
+        else:
+            text += rest.decode("ascii", "replace")
+    return text
+
+
+def _shift_jis(first: int, second: int) -> bytes:
+    if not (0x21 <= first <= 0x7E and 0x21 <= second <= 0x7E):
+        return bytes(one for one in (first, second) if one < 0x21)  # a line that ends without its escape
+    row, cell = first - 0x21, second - 0x21
+    lead = row // 2 + (0x81 if row < 62 else 0xC1)
+    return bytes((lead, cell + (0x9F if row % 2 else 0x40 + (cell >= 63))))
+
+
+# What looks like ASCII; names that mail uses for what Python calls otherwise, or the
 # smaller charset that is declared where the larger one is meant (WHATWG Encoding Standard).
-_SEVEN_BIT = ("iso-2022-jp", "iso-2022-jp-ext", "iso-2022-kr", "hz-gb-2312", "utf-7", "iso-2022-jp-2004")
+_SEVEN_BIT = ("iso-2022-kr", "hz-gb-2312", "utf-7")
 _MAIL_ALIASES = {
     "iso-8859-1": "cp1252",
     "latin1": "cp1252",
@@ -273,7 +330,6 @@ _MAIL_ALIASES = {
     "x-mac-cyrillic": "mac-cyrillic",
     "windows-874": "cp874",
     "x-user-defined": "",
-    "iso-2022-jp": "iso-2022-jp-ext",
     "cp-850": "cp850",
 }
 

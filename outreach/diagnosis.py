@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from outreach import phrases, verdicts
 from outreach.model import Kind
@@ -73,6 +74,7 @@ _OTHER_LANGUAGES = (
 _SURE = (Reason.MAILBOX_FULL, Reason.SIZE, Reason.LOOP, Reason.BAD_MAILBOX)
 _CODE = re.compile(r"(?<![\d.])([245]\d\d)(?=[\s-]|$)")
 _STATUS = re.compile(r"(?<![\d.])([45]\.\d{1,3}\.\d{1,3})(?![\d.])")
+_ABOUT_THE_SENDER = ("1.7", "1.8")  # RFC 3463 §3.2
 _CANNOT_LAST = re.compile(r"temporar|try (again|later)|retry|not an error|deferred", re.IGNORECASE)
 
 
@@ -100,8 +102,10 @@ def diagnose(status: str, words: str, around: str = "", action: str = "failed") 
         if found is not None and status[2:] in _BY_STATUS and found.reason not in _SURE:
             found = None
     if found is None:
-        return _by_status(status, lasting)
-    return found if lasting or not found.dead else Diagnosis(found.reason, False, found.said)
+        found = _by_status(status, lasting and not _CANNOT_LAST.search(words))
+    if found.dead and (not lasting or status[2:] in _ABOUT_THE_SENDER):
+        return Diagnosis(found.reason, False, found.said)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,7 @@ class _Row:
 @lru_cache(maxsize=1)
 def rows() -> tuple[_Row, ...]:
     """Return what many servers say; the first fitting row counts."""
-    data = tomllib.loads(Path(__file__).with_name("diagnoses.toml").read_text("utf-8"))
+    data = _data()
     found = []
     for row in data["words"]:
         pattern = "|".join(row["any"])
@@ -135,6 +139,7 @@ def plain(text: str) -> str:
 
 
 _SPELLINGS = (
+    (re.compile(r"5\.1\.0 - unknown address error", re.IGNORECASE), " "),  # IronPort, before any refusal
     (re.compile(r"n['’]t\b", re.IGNORECASE), " not"),
     (re.compile(r"\bcannot\b", re.IGNORECASE), "can not"),
     (re.compile(r"\be-mail", re.IGNORECASE), "email"),
@@ -159,18 +164,35 @@ def _by_words(status: str, text: str, action: str) -> Diagnosis | None:
         if row.reason is Reason.EXPIRED and action == "delayed":
             continue  # not yet
         if match := row.words.search(words):
-            if row.dead and _CANNOT_LAST.search(words[max(0, match.start() - 60) : match.end() + 60]):
-                continue
-            return Diagnosis(row.reason, row.dead, match[0][:120])
+            return _doubted(Diagnosis(row.reason, row.dead, match[0][:120]), words, match.start(), match.end())
     folded = phrases.fold(one_line)
     for section, reason, dead in _OTHER_LANGUAGES:
         if hit := phrases.first(section, folded):
-            return Diagnosis(reason, dead, hit.phrase)
+            return _doubted(Diagnosis(reason, dead, hit.phrase), folded, hit.start, hit.end)
     if inner and inner != status:
-        found = _by_status(inner, lasting=not inner.startswith("4"))
+        found = _by_status(inner, not inner.startswith("4") and not _CANNOT_LAST.search(words))
         if found.reason is not Reason.OTHER:
             return found
     return None
+
+
+def _doubted(found: Diagnosis, text: str, start: int, end: int) -> Diagnosis:
+    """Return a death as what it is where words beside it tell of now, of the sender, or of something else."""
+    if found.dead and _CANNOT_LAST.search(text[max(0, start - 60) : end + 60]):
+        return Diagnosis(Reason.OTHER, False, found.said)
+    if found.dead and _somebody_else().search(text[max(0, start - 60) : end + 40]):
+        return Diagnosis(Reason.SPAM, False, found.said)
+    return found
+
+
+@lru_cache(maxsize=1)
+def _somebody_else() -> re.Pattern[str]:
+    return re.compile("|".join(_data()["about"]["somebody_else"]), re.IGNORECASE)
+
+
+@lru_cache(maxsize=1)
+def _data() -> dict[str, Any]:
+    return tomllib.loads(Path(__file__).with_name("diagnoses.toml").read_text("utf-8"))
 
 
 # RFC 3463 §3 and its registry: subject.detail, where the words said nothing.

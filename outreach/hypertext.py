@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import html
 import re
+from dataclasses import dataclass
 from html.parser import HTMLParser
 
 _MOST = 400_000  # characters of HTML
@@ -78,6 +79,7 @@ _VOID = frozenset(
 _NOT_SHOWN = re.compile(
     r"display\s{0,3}:\s{0,3}none|mso-hide\s{0,3}:\s{0,3}all|font-size\s{0,3}:\s{0,3}0(?![.\d])", re.IGNORECASE
 )
+_BAR = re.compile(r"border-left(?:-width|-style)?:(?!0|none)")
 _TAGS = re.compile(r"<(?:html|body|div|p|br|table|span|font)\b[^>]{0,500}>", re.IGNORECASE)
 
 
@@ -101,15 +103,36 @@ def to_text(source: str) -> str:
     return reader.text()
 
 
+@dataclass(slots=True)
+class _Open:
+    """An element that is open."""
+
+    tag: str
+    quotes: bool
+    hides: bool
+    items: int = 0  # of a list, so far
+
+
+def _quotes(tag: str, given: dict[str, str]) -> bool:
+    """Tell whether an element holds a quotation. People indent with a bare blockquote; programs mark theirs."""
+    style = given.get("style", "").replace(" ", "").lower()
+    kind = f"{given.get('class', '')} {given.get('name', '')} {given.get('id', '')}".lower()
+    barred = _BAR.search(style) is not None
+    if tag == "blockquote":
+        return "indent" not in kind and (
+            "type" in given or "cite" in given or barred or "quote" in kind or "cite" in kind
+        )
+    return tag == "div" and barred and ("quote" in kind or "cite" in kind)
+
+
 class _Reader(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.lines: list[str] = []
         self.line: list[str] = []
-        self.open: list[tuple[str, bool, bool]] = []  # tag, whether it quotes, whether it hides
+        self.open: list[_Open] = []
         self.quoted = 0
         self.hidden = 0
-        self.preformatted = 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
@@ -124,47 +147,48 @@ class _Reader(HTMLParser):
             return
         if tag in ("td", "th") and self.line:
             self.line.append("\t")
-        if tag == "li" and not self.hidden:
-            self._break(if_any=True)
-            self.line.append("* ")
-        elif tag in _BLOCKS:
+        if tag in _BLOCKS:
+            if self.open and self.open[-1].tag == "p":
+                self._close(len(self.open) - 1)  # as every browser does
             self._break(if_any=True)
             if tag in _APART:
                 self._gap()
-        if tag in _VOID:
+        if tag == "li" and not self.hidden:
+            self.line.append(self._bullet())
+        if tag in _VOID or len(self.open) >= _DEEPEST:
             return
-        if len(self.open) >= _DEEPEST:
-            return
-        quotes = tag == "blockquote" and not self._is_indent(given)
         hides = tag in _HIDDEN or bool(_NOT_SHOWN.search(given.get("style", "")))
-        self.open.append((tag, quotes, hides))
-        self.quoted += quotes
-        self.hidden += hides
-        self.preformatted += tag == "pre"
+        one = _Open(tag, _quotes(tag, given), hides)
+        self.open.append(one)
+        self.quoted += one.quotes
+        self.hidden += one.hides
 
-    @staticmethod
-    def _is_indent(given: dict[str, str]) -> bool:
-        """Tell what people indented in Gmail from what a program quotes: both are a blockquote."""
-        return "border:none" in given.get("style", "").replace(" ", "").lower() and not given.get("class")
+    def _bullet(self) -> str:
+        above = next((one for one in reversed(self.open) if one.tag in ("ol", "ul")), None)
+        if above is None or above.tag == "ul":
+            return "* "
+        above.items += 1
+        return f"{above.items}. "
 
     def handle_endtag(self, tag: str) -> None:
         if tag in _BLOCKS:
             self._break(if_any=True)
-        for place in range(len(self.open) - 1, max(-1, len(self.open) - 20), -1):
-            if self.open[place][0] == tag:
-                for _, quotes, hides in self.open[place:]:
-                    self.quoted -= quotes
-                    self.hidden -= hides
-                self.preformatted -= sum(one == "pre" for one, _, _ in self.open[place:])
-                del self.open[place:]
-                break
+        place = next((n for n in range(len(self.open) - 1, -1, -1) if self.open[n].tag == tag), None)
+        if place is not None:
+            self._close(place)
         if tag in _APART:
             self._gap()
+
+    def _close(self, place: int) -> None:
+        for one in self.open[place:]:
+            self.quoted -= one.quotes
+            self.hidden -= one.hides
+        del self.open[place:]
 
     def handle_data(self, data: str) -> None:
         if self.hidden:
             return
-        if self.preformatted:
+        if any(one.tag == "pre" for one in self.open):
             first, *rest = data.split("\n")
             self._add(first)
             for one in rest:

@@ -242,15 +242,15 @@ def _report_text(one: Message) -> str:
     inner = one.get_payload()
     if not isinstance(inner, list):
         return _text(one)
-    groups = []
-    encoding = quietly(lambda: str(one.get("content-transfer-encoding", "")), "").strip().lower()
+    found = []
     for group in inner:
-        lines = [f"{name}: {value}" for name, value in _headers(group)]
-        rest = _bytes(group)
-        if rest.strip():
-            lines += ["", charsets.decode(unencoded(rest, encoding))]
-        groups.append("\n".join(lines))
-    return "\n\n".join(groups)
+        if isinstance(group, Message):
+            lines = [f"{name}: {value}".encode("utf-8", "surrogateescape") for name, value in group.raw_items()]
+            rest = _bytes(group)
+            found.append(b"\n".join([*lines, *([b"", rest] if rest.strip() else [])]))
+    encoding = quietly(lambda: str(one.get("content-transfer-encoding", "")), "").strip().lower()
+    text = charsets.decode(unencoded(b"\n\n".join(found), encoding))
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def groups(text: str) -> Iterator[dict[str, str]]:

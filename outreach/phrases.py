@@ -192,12 +192,21 @@ def negations() -> dict[str, frozenset[str]]:
     }
 
 
-# Letters that only some of our languages have, in folded text where й is и and accents are gone; so looked for
-# in the text as it is.
-_LETTERS = (
-    ("uk", "іїєґІЇЄҐ"),
-    ("ru", "ыэёЫЭЁ"),
-)
+# Letters that only one of our languages has, or that it has far more often; in folded text they are gone.
+_LETTERS = {
+    "uk": "іїєґ",
+    "ru": "ыэё",
+    "bg": "ъ",
+    "hu": "őű",
+    "pl": "ąęłńśźż",
+    "cs": "ěřů",
+    "ro": "țșăţ",
+    "tr": "ğış",
+    "pt": "ãõ",
+    "es": "ñ¿¡",
+    "de": "ß",
+    "fr": "œçê",
+}
 
 
 def language(text: str, hits: Iterable[Hit | None] = ()) -> str:
@@ -228,18 +237,17 @@ def language(text: str, hits: Iterable[Hit | None] = ()) -> str:
     for hit in hits:
         for one in hit.languages if hit else ():
             scores[one] += 6 // len(hit.languages) if hit else 0
+    lower = text.lower()
+    for one, chars in _LETTERS.items():
+        scores[one] += 3 * min(10, sum(lower.count(char) for char in chars))
     if script == "cyrillic":
         scores = Counter({one: scores[one] for one in ("ru", "uk", "bg")})
-        for one, chars in _LETTERS:
-            scores[one] += 5 * min(20, sum(text.count(char) for char in chars))
-        if not any(char in text for char in "ыэіїє"):
-            scores["bg"] += 2 * min(10, text.count("ъ"))
     else:
         scores = Counter({one: scores[one] for one in scores if one not in _OTHER_SCRIPTS})
     if not scores:
         return ""
-    best, points = scores.most_common(1)[0]
-    return best if points >= 6 else ""
+    (best, points), (_, second) = [*scores.most_common(2), ("", 0)][:2]
+    return best if points >= 6 or points >= 3 > second else ""
 
 
 _ONE_LANGUAGE = {"han": "zh", "kana": "ja", "hebrew": "he", "arabic": "ar", "greek": "el"}

@@ -22,6 +22,7 @@ import time
 import traceback
 import zipfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from outreach import address, clean, contacts
@@ -100,8 +101,10 @@ def run(seed: int, seconds: float, files: int | None) -> tuple[Counter[str], int
     return done, failed
 
 
-def mutated(data: bytes, other: bytes, dice: random.Random) -> bytes:
-    """Return a list with a few things wrong; of a spreadsheet mostly inside, or it is only a bad ZIP."""
+def mutated(
+    data: bytes, other: bytes, dice: random.Random, poison: Sequence[bytes] = POISON
+) -> bytes:
+    """Return a file with a few things wrong; of a spreadsheet mostly inside, or it is only a bad ZIP."""
     if data[:2] == b"PK" and dice.random() < 0.7:
         return mutated_inside(data, dice)
     for _ in range(dice.choice((1, 1, 2, 4, 16))):
@@ -115,7 +118,7 @@ def mutated(data: bytes, other: bytes, dice: random.Random) -> bytes:
             case 2:
                 data = data[:at] + data[at + size :]
             case 3:
-                data = data[:at] + dice.choice(POISON) + data[at:]
+                data = data[:at] + dice.choice(poison) + data[at:]
             case 4:
                 data = data[:at] + data[at : at + size] * dice.choice((2, 10, 100)) + data[at + size :]
             case 5:
@@ -123,7 +126,7 @@ def mutated(data: bytes, other: bytes, dice: random.Random) -> bytes:
             case 6:
                 data = data[:at] + other[dice.randrange(len(other) + 1) :][:size] + data[at + size :]
             case 7:
-                data = data[:at] + dice.choice(POISON) * dice.choice((2, 30)) + data[at + size :]
+                data = data[:at] + dice.choice(poison) * dice.choice((2, 30)) + data[at + size :]
     return data[:400_000]
 
 

@@ -241,6 +241,8 @@ def texts() -> dict[str, str]:
         if not name or not path.is_file():
             continue
         data = path.read_bytes()
+        if path.suffix == ".eml":
+            data = data.replace(b"=\n", b"")  # soft line ends of quoted-printable
         if b"\0" not in data:
             found[name] = data.decode("utf-8", "replace")
     return found

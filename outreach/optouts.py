@@ -1,0 +1,87 @@
+"""Does a person want no more mail from us? Only their own words count, never our quoted footer.
+
+A single word that is the whole answer, a line, or the subject; or a sentence with a phrase of phrases/*.toml that
+nothing turns round: a negation beside it, quotation marks, words that show it is about something else (`opt_out_not`).
+Some phrases need an object about mail (`opt_out_open`, `mail_words`): "do not send me" is one, "do not send me
+attachments" is none. Binding: in doubt between a rude reply and an opt-out it is an opt-out. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+
+from outreach import machines, phrases, subjects
+
+_SENTENCES = re.compile(r"(?<=[.!?;])\s+|[。！？；]|\n\s*\n")
+_PARTS = re.compile(r"\s[-–—|:]\s|[:：]\s")
+_NOT_LETTERS = re.compile(r"[\W\d_]+")
+_MOST_WORDS = 40  # below a subject that says STOP
+
+
+def find(subject: str, text: str) -> tuple[str, phrases.Hit] | None:
+    """Return where a person says so, and the phrase. `text` are the lines that they wrote themselves."""
+    if whole := alone(text):
+        return f"the whole text is “{whole.phrase}”", whole
+    for sentence in _SENTENCES.split(text[:12_000]):
+        if hit := wish(phrases.fold(sentence)):
+            return f"text “{hit.phrase}”", hit
+    if not text.strip() or not subjects.is_answer(subject):  # "Re: STOP" may answer a letter of that name
+        bare = subjects.bare(subject)
+        title = next((hit for part in (bare, *_PARTS.split(bare)) if (hit := alone(part))), None)
+        title = title or wish(phrases.fold(bare))
+        if title is not None and len(text.split()) <= _MOST_WORDS:
+            return f"the subject says “{title.phrase}”", title
+    return _in_a_line(text)
+
+
+def _in_a_line(text: str) -> tuple[str, phrases.Hit] | None:
+    """Return a first line that is only such a word, when hardly more than a name stands below."""
+    first, *rest = [line for line in text.split("\n") if line.strip()] or [""]
+    below = " ".join(rest)
+    hit = alone(first) if rest and len(rest) <= 3 else None
+    if hit and len(below.split()) <= 4 and not re.search(r"[.!?。！？]\s*$", below):
+        return f"a line is “{hit.phrase}”", hit
+    return None
+
+
+def alone(text: str) -> phrases.Hit | None:
+    """Return the word that is all of a text: STOP, also as "STOP STOP!!1", "S T O P" or "<stop>"."""
+    if len(text) > 200:
+        return None
+    words = _NOT_LETTERS.sub(" ", phrases.fold(text)).split()
+    if len(words) > 1 and all(len(word) == 1 for word in words):
+        words = ["".join(words)]
+    words = [word for number, word in enumerate(words) if not number or word != words[number - 1]]
+    return phrases.is_whole("opt_out_alone", phrases.fold(" ".join(words))) or phrases.is_whole(
+        "opt_out_alone", phrases.fold(text)
+    )
+
+
+def wish(sentence: str) -> phrases.Hit | None:
+    """Return the phrase by which a folded sentence wishes for no more mail, if nothing turns the wish round."""
+    if phrases.first("opt_out_not", sentence):
+        return None
+    for section in ("opt_out", "opt_out_open"):
+        for hit in phrases.find(section, sentence):
+            if _negated(sentence, hit) or machines.quoted(sentence, hit):
+                continue
+            rest = sentence[hit.end :].strip(" .,!;:?")
+            if section == "opt_out" or not rest or phrases.first("mail_words", rest[:80]):
+                return hit
+    return None
+
+
+def _negated(sentence: str, hit: phrases.Hit) -> bool:
+    """Tell whether a word right before or behind turns a wish round: up to four words, not across a comma."""
+    before = re.split(r"[,.:;()]", sentence[: hit.start])[-1]
+    behind = re.split(r"[,.:;()]", sentence[hit.end :])[0]
+    for language in hit.languages:
+        words = phrases.negations().get(language, frozenset())
+        if language in ("ja", "zh"):
+            if any(before.endswith(word) or behind.startswith(word) for word in words):
+                return True
+            continue
+        near = " ".join(before.split()[-4:]), " ".join(behind.split()[:2])
+        if any(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", part) for word in words for part in near):
+            return True
+    return False
