@@ -34,7 +34,7 @@ class Bounce:
 _ACTIONS = ("failed", "delayed", "delivered", "relayed", "expanded")
 _STATUS_KINDS = ("message/delivery-status", "message/global-delivery-status")
 _ADDRESS = re.compile(
-    r"(?<![\w.+=~/-])([\w.!#$%&'*+/=?^`{|}~-]{1,64}@(?:[\w](?:[\w-]{0,62})\.){0,8}[\w][\w-]{0,62})(?![\w@-])"
+    r"(?<![\w.+=~/-])((?:[\w.!#$%&'*+/=?^`{|}~-]{1,64}|\"[^\"\s@]{1,62}\")@(?:[\w](?:[\w-]{0,62})\.){0,8}[\w][\w-]{0,62})(?![\w@-])"
 )
 # Where the returned letter begins in a report without parts.
 _COPY = re.compile(
@@ -212,7 +212,7 @@ def daemon(mail: Inbound) -> str:
     bare = machines.null_path(mail) or bool(machines.submitted(mail)) or not mail.has("return-path")
     if bare and _PERHAPS_DAEMONS.match(mail.sender):
         return f"sender {mail.sender.partition('@')[0]}"
-    if _DAEMON_NAME.search(name):
+    if bare and _DAEMON_NAME.search(name):
         return f"sender {name.strip()}"
     if not mail.sender:
         return "no sender"
@@ -306,7 +306,7 @@ def _candidates(mail: Inbound, line: str, ours: set[str]) -> Iterator[tuple[re.M
     for match in _ADDRESS.finditer(line[:1000]):
         found = re.sub(r"^(smtp|rfc822|dda:smtp)[=:]", "", match[1].strip(".'`").lower())
         domain = found.rpartition("@")[2]
-        if found in ours or _DAEMONS.match(found) or re.fullmatch(r"[\d.]+", domain):
+        if found in ours or _DAEMONS.match(found) or found[:5] == "imcea" or re.fullmatch(r"[\d.]+", domain):
             continue
         yield match, found
 
@@ -347,6 +347,7 @@ def _named(mail: Inbound, text: str) -> list[str]:
 def _only(mail: Inbound, text: str) -> list[str]:
     """Return the one address of a text that is neither ours nor the server's, whatever the language around it."""
     found = {one for _, one in _candidates(mail, text[:5000].replace("\n", " "), _ours(mail))}
+    found = {one for one in found if not _HELPERS.match(one)}
     return list(found) if len(found) == 1 else []
 
 

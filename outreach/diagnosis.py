@@ -75,7 +75,7 @@ _SURE = (Reason.MAILBOX_FULL, Reason.SIZE, Reason.LOOP, Reason.BAD_MAILBOX)
 _CODE = re.compile(r"(?<![\d.])([245]\d\d)(?=[\s-]|$)")
 _STATUS = re.compile(r"(?<![\d.])([45]\.\d{1,3}\.\d{1,3})(?![\d.])")
 _ABOUT_THE_SENDER = ("1.7", "1.8")  # RFC 3463 §3.2
-_CANNOT_LAST = re.compile(r"temporar|try (again|later)|retry|not an error|deferred", re.IGNORECASE)
+_CANNOT_LAST = re.compile(r"temporar|try (again|later)|retry|not an error|deferred|maintenance|migration", re.IGNORECASE)
 
 
 def enhanced(text: str) -> str:

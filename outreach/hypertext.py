@@ -11,7 +11,6 @@ from __future__ import annotations
 import html
 import re
 from dataclasses import dataclass
-from html.parser import HTMLParser
 
 _MOST = 400_000  # characters of HTML
 _DEEPEST = 200
@@ -95,12 +94,50 @@ def looks_like(text: str) -> bool:
 def to_text(source: str) -> str:
     """Return the lines that a reader sees. Never raises."""
     reader = _Reader()
-    try:
-        reader.feed(source[:_MOST])
-        reader.close()
-    except Exception:  # the parser gives up on some declarations
-        return reader.text() or html.unescape(re.sub(r"<[^<>]{0,2000}>", " ", source[:_MOST]))
+    _tokens(source[:_MOST], reader)
     return reader.text()
+
+
+_TAG = re.compile(r"<(/?)([A-Za-z][^\s/>]{0,40})")
+_ATTRIBUTE = re.compile(r"""([A-Za-z-]{1,30})\s{0,5}=\s{0,5}(?:"([^"]{0,3000})"|'([^']{0,3000})'|([^\s"'>]{1,300}))""")
+_RAW = re.compile(r"</(script|style|title|textarea|noscript|head)\b", re.IGNORECASE)
+
+
+def _tokens(source: str, reader: _Reader) -> None:
+    """Take HTML apart, in one pass. The standard library's parser takes for ever over tags that are not closed."""
+    place = 0
+    while place < len(source):
+        tag = source.find("<", place)
+        if tag < 0:
+            reader.data(source[place:])
+            return
+        if tag > place:
+            reader.data(source[place:tag])
+        closer = "-->" if source.startswith("<!--", tag) else "]]>" if source.startswith("<![CDATA[", tag) else ">"
+        end = source.find(closer, tag)
+        if end < 0 and closer != ">":
+            return  # a comment without an end hides the rest
+        if end < 0:
+            reader.data(source[tag:])  # no tag is closed any more
+            return
+        match = _TAG.match(source, tag)
+        place = end + len(closer)
+        if match is None:
+            if source[tag + 1 : tag + 2] not in ("!", "?"):
+                reader.data("<")
+                place = tag + 1
+            continue
+        name = match[2].lower()
+        if match[1]:
+            reader.ends(name)
+            continue
+        inside = source[match.end() : min(end, match.end() + 6000)]
+        reader.begins(name, {one[1].lower(): one[2] or one[3] or one[4] or "" for one in _ATTRIBUTE.finditer(inside)})
+        if name in ("script", "style"):
+            closing = _RAW.search(source, place)
+            if closing is None:
+                return
+            place = closing.start()
 
 
 @dataclass(slots=True)
@@ -125,17 +162,15 @@ def _quotes(tag: str, given: dict[str, str]) -> bool:
     return tag == "div" and barred and ("quote" in kind or "cite" in kind)
 
 
-class _Reader(HTMLParser):
+class _Reader:
     def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
         self.lines: list[str] = []
         self.line: list[str] = []
         self.open: list[_Open] = []
         self.quoted = 0
         self.hidden = 0
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = {name: value or "" for name, value in attrs}
+    def begins(self, tag: str, given: dict[str, str]) -> None:
         if tag == "br":
             self._break()
             return
@@ -170,7 +205,7 @@ class _Reader(HTMLParser):
         above.items += 1
         return f"{above.items}. "
 
-    def handle_endtag(self, tag: str) -> None:
+    def ends(self, tag: str) -> None:
         if tag in _BLOCKS:
             self._break(if_any=True)
         place = next((n for n in range(len(self.open) - 1, -1, -1) if self.open[n].tag == tag), None)
@@ -185,7 +220,8 @@ class _Reader(HTMLParser):
             self.hidden -= one.hides
         del self.open[place:]
 
-    def handle_data(self, data: str) -> None:
+    def data(self, data: str) -> None:
+        data = html.unescape(data)
         if self.hidden:
             return
         if any(one.tag == "pre" for one in self.open):
@@ -213,13 +249,14 @@ class _Reader(HTMLParser):
         self.line = []
 
     def _gap(self) -> None:
-        if self.hidden or not self.lines:
+        if self.hidden or not self.lines or not self.lines[-1].strip("> "):
             return
-        empty = "> " * min(self.quoted, 5)
-        if self.lines[-1].strip("> "):
-            self.lines.append(empty.rstrip())
+        quoted = self.quoted and self.lines[-1].startswith(">")
+        self.lines.append(("> " * min(self.quoted, 5)).rstrip() if quoted else "")
 
     def text(self) -> str:
         if self.line:
             self._break()
+        while self.lines and not self.lines[-1].strip("> "):
+            self.lines.pop()
         return re.sub(r"\n{3,}", "\n\n", "\n".join(self.lines)).strip("\n")

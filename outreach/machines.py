@@ -127,8 +127,8 @@ def _title(subject: str, answers: bool, signs: Signs) -> None:
     """Count a subject like those of automatic answers. A short word is one only where nothing follows but a colon."""
     folded = subjects.folded(subject)
     hit = next((one for one in phrases.find("automatic_subject", folded) if _is_title(folded, one, answers)), None)
-    if hit is None and "(" in folded:  # AOL: "Re: … (Automatic Response)"
-        hit = phrases.is_whole("automatic_subject", folded.rpartition("(")[2])
+    if hit is None and (whole := phrases.is_whole("automatic_subject", folded.rpartition(" (")[2])):
+        signs.add(ENOUGH, f"subject “… ({whole.phrase})”", whole, "subject")  # AOL, behind our own
     if hit is None:
         return
     behind = folded[hit.end :].lstrip(" ])")

@@ -14,7 +14,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,16 @@ class _Phrase:
 
 def fold(text: str) -> str:
     """Return what spellings of a text have in common: case, accents, kinds of quotes, blanks and widths."""
+    return _short(text) if len(text) < 200 else _fold(text)
+
+
+@lru_cache(maxsize=4096)
+def _short(text: str) -> str:
+    """Lines are folded many times: is it a label, a closing, a device?"""
+    return _fold(text)
+
+
+def _fold(text: str) -> str:
     text = unicodedata.normalize("NFKC", text.translate(_ALIKE)).casefold().translate(_ALIKE)
     text = _MARKS.sub("", unicodedata.normalize("NFD", text)).translate(_ALIKE)
     for one, two in _TWO:

@@ -17,7 +17,7 @@ from functools import cache
 
 from outreach import phrases
 
-_MOST_LINES = 5_000
+_MOST_LINES = 3_000
 _RULE = re.compile(r"\s*[-_=*~#–—―─━]{3,}\s*")
 # SC> is The Bat!; » is a mark only where it does not open a German or Danish quotation.
 _MARKED = re.compile(r"\s{0,3}(?:[^\W\d_]{0,4}[>＞]|[|]|[»›](?![^»›]{0,2000}[«‹]))")
@@ -168,7 +168,7 @@ def _headers(lines: list[str], start: int) -> int:
         line = lines[number]
         if not line.strip("> |*"):
             blank += 1
-            if blank > 1 or len(seen) >= 3:
+            if blank > 1 or len(seen) >= 3 or (seen and not sender):
                 break
             continue
         match = _LABEL.match(line[:400])
@@ -390,7 +390,8 @@ def _undisclaimed(lines: list[str], below: bool) -> list[str]:
                     return lines[:number]
         if _RULE.fullmatch(line) and (ended or len(line.strip()) >= 20) and _is_footer(lines[number + 1 :]):
             return lines[:number]
-        ended = ended or _is_closing(line) or line.strip() in ("--", "—") or _is_device(line)
+        ended = ended or _is_device(line) or line.strip() in ("--", "—")
+        ended = ended or (_is_closing(line) and not _is_thanks(line))
     return lines
 
 
@@ -437,7 +438,9 @@ def _unclosed(lines: list[str]) -> list[str]:
         below = lines[last + length :]
         postscript = next((number for number, line in enumerate(below) if _PS.match(line)), len(below))
         block, rest = below[:postscript], below[postscript:]
-        thanks = length == 1 and phrases.begins("thanks", phrases.fold(lines[last])) is not None
+        thanks = length == 1 and _is_thanks(lines[last])
+        if thanks and not _has_words(block):
+            continue  # said, not signed
         if not _is_signature(block, strict=thanks or not (block and block[0].strip())):
             return lines
         if not _has_words(lines[:last]):
@@ -482,6 +485,10 @@ def _is_closing(line: str) -> bool:
     ended = _SENTENCE.search(line.strip()) and not _SHORT_WORD.search(line)
     telling = folded[hit.end] in ",-!" or len(hit.phrase.split()) > 1 or hit.phrase.isupper()
     return len(rest.split()) <= 4 and not ended and telling
+
+
+def _is_thanks(line: str) -> bool:
+    return phrases.is_whole("thanks", phrases.fold(line)) is not None
 
 
 def _is_signature(lines: Sequence[str], strict: bool) -> bool:

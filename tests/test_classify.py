@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from outreach import classify
+from outreach import classify, machines
 from outreach.diagnosis import Reason
 
 DOCS = (Path(__file__).parent.parent / "docs/answers.md").read_text("utf-8")
@@ -220,5 +220,5 @@ def test_the_document_has_the_keys_that_scripts_read() -> None:
 
 def test_the_documentation_names_the_headers_and_the_reasons() -> None:
     said = {name.lower() for name in re.findall(r"`([A-Za-z-]+)", DOCS)}
-    assert {name for name, _ in classify.TELLING_HEADERS} - said == set()
+    assert {name for name, _ in machines.TELLING_HEADERS} - said == set()
     assert {str(reason) for reason in Reason} - said == set()
