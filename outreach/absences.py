@@ -45,6 +45,7 @@ _FILLING = frozenset(
 )
 _NEAR = 36  # characters between words and date
 _LONGEST = 400  # days that anybody stays away
+_RANGE = re.compile(r"日?\s?(?:\([^()]{1,3}\))?\s?(?:[-~]|至|到|から)\s?\d{0,2}月?")
 _DASH = re.compile(r"\s?(?:[-~]|至|到|から)\s?")
 _OPEN_RANGE = re.compile(r"(?:^|[^\d.])\d{1,2}\.?\s?-\s?$")
 _SENTENCE_END = re.compile(r"(?<=[^\W\d_]{5})[.!?]\s|[!?]\s|[。！？]")
@@ -91,17 +92,23 @@ def _is_about_absence(folded: str, hit: phrases.Hit) -> bool:
 def _beside(folded: str, hit: phrases.Hit, found: list[_Found]) -> datetime.date | None:
     """Return the date that stands right behind words, or before or inside them where the language wants that."""
     if hit.phrase.startswith("…"):
-        before = [(end, date) for _, end, date in found if end <= hit.start + 1 and hit.start - end <= 25]
-        return before[-1][1] if before else None
-    if hit.phrase.endswith("…"):
-        inside = [date for start, _, date in found if hit.start <= start <= hit.end + 60]
-        return inside[0] if inside else None
-    for start, _, date in found:
-        if hit.end - 1 <= start <= hit.end + _NEAR and _only_filling(folded[hit.end : start]):
-            return date
+        before = [date for _, end, date in found if end <= hit.start + 1 and hit.start - end <= 25]
+        return before[-1] if before else None
+    for place, (start, _, _) in enumerate(found):
+        inside = hit.phrase.endswith("…") and hit.start <= start <= hit.end + 60
+        near = hit.end - 1 <= start <= hit.end + _NEAR and _only_filling(folded[hit.end : start])
+        if inside or near:
+            return _end_of_range(folded, found, place)
     if "…" in hit.phrase:  # "do … włącznie"
         return next((date for start, end, date in reversed(found) if hit.start < start and end <= hit.end), None)
     return None
+
+
+def _end_of_range(folded: str, found: list[_Found], place: int) -> datetime.date:
+    """Return a date, or the one that a dash leads to from there."""
+    if place + 1 < len(found) and _RANGE.fullmatch(folded[found[place][1] : found[place + 1][0]]):
+        return found[place + 1][2]
+    return found[place][2]
 
 
 def _only_filling(text: str) -> bool:
@@ -194,7 +201,7 @@ def _dates(folded: str, tongues: list[str], sent: datetime.date) -> tuple[list[_
     for match in _CJK_DATE.finditer(folded):
         if match[6] and (date := _day(0, _cjk(match[5] or match[3]), _cjk(match[6]), sent)):
             ends.append(date)
-            found.append((match.end() - 1, match.end(), date))
+            found.append((match.start(5) if match[5] else match.start(6), match.end(), date))
     named = [one for one in _named_days(folded, tongues, sent) if not _dated(folded, one, found)]
     return sorted([*found, *named]), ends
 

@@ -74,6 +74,7 @@ _GIVEN_UP = re.compile(
     re.IGNORECASE,
 )
 _EXPANDED = re.compile(r"\((?:ultimately )?(?:expanded|generated) from:? ?<?([^<>()\s]+@[^<>()\s]+?)>?\)")
+_FLUFL_READS = 50_000  # bytes; some of its detectors look at each line many times
 _FINAL = re.compile(r"^final-recipient:", re.IGNORECASE | re.MULTILINE)
 _MESSAGE_ID = re.compile(r"message-id:\s*<([^<>\s]+)>", re.IGNORECASE)
 
@@ -214,7 +215,7 @@ def daemon(mail: Inbound) -> str:
         return f"sender {mail.sender.partition('@')[0]}"
     if bare and _DAEMON_NAME.search(name):
         return f"sender {name.strip()}"
-    if not mail.sender:
+    if not mail.sender and "<>" in mail.get("from"):
         return "no sender"
     return "empty Return-Path" if machines.null_path(mail) else ""
 
@@ -358,10 +359,11 @@ def _of_flufl(mail: Inbound) -> list[str]:
 
     logging.getLogger("flufl.bounce").setLevel(logging.CRITICAL + 1)  # it tells of its own errors
     nothing: frozenset[bytes] = frozenset()
-    failures = quietly(lambda: all_failures(message_from_bytes(mail.raw[:200_000])), (nothing, nothing))
+    failures = quietly(lambda: all_failures(message_from_bytes(mail.raw[:_FLUFL_READS])), (nothing, nothing))
     ours = _ours(mail)
-    found = {one.decode("utf-8", "replace").strip().lower() for some in failures for one in some}
-    return sorted(one for one in found if "@" in one and one not in ours)
+    found = {one.decode("utf-8", "replace").strip(" .").lower() for some in failures for one in some}
+    found = {one for one in found if "@" in one and one not in ours}
+    return sorted({one for one in found if not _HELPERS.match(one)} or found)
 
 
 def _of_returned(mail: Inbound) -> list[str]:

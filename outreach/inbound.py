@@ -26,6 +26,10 @@ from outreach import charsets, hypertext
 MOST_BYTES = 2_000_000
 MOST_TEXT = 200_000  # characters
 _MOST_PARTS = 200
+_MOST_HEADERS = 1_000  # lines
+_MOST_HEAD = 200_000  # bytes
+_MOST_VALUE = 20_000  # characters of one header
+_BLANK = re.compile(rb"\r?\n\r?\n")
 _MOST_DEPTH = 30
 _ENCODED = re.compile(r"=\?([^?\s*]{1,40})(?:\*[^?\s]{0,20})?\?([bBqQ])\?([^?]{0,2000})\?=")
 _FIELD = re.compile(r"([!-9;-~]{1,80}?)\s{0,3}:(.*)")
@@ -139,10 +143,10 @@ class Inbound:
 
 def read(raw: bytes) -> Inbound:
     """Return any bytes as a mail; whatever cannot be read is left out."""
-    raw = raw[:MOST_BYTES]
-    raw = raw.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")
+    raw = raw[:MOST_BYTES].removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")
     if raw.startswith((b"From ", b">From ")):  # an mbox line
         raw = raw.partition(b"\n")[2]
+    raw = _bounded(raw)
     try:
         mail: Message = message_from_bytes(raw, policy=policy.compat32)
         return _inbound(mail, raw)
@@ -151,6 +155,20 @@ def read(raw: bytes) -> Inbound:
         mail = quietly(lambda: message_from_bytes(head, policy=policy.compat32), Message())
         plain = Part("text/plain", 0, False, False, False, 0, charsets.decode(text)[:MOST_TEXT])
         return Inbound(_headers(mail), "text/plain", "", (plain,), (), (), raw)
+
+
+def _bounded(raw: bytes) -> bytes:
+    """Return what is looked at of a mail: the library needs long for thousands of headers or parts."""
+    raw = raw[:MOST_BYTES]
+    head = _BLANK.search(raw)
+    end = head.start() if head else len(raw)
+    if raw.count(b"\n", 0, end) > _MOST_HEADERS or end > _MOST_HEAD:
+        lines = raw[: min(end, _MOST_HEAD)].split(b"\n")[:_MOST_HEADERS]
+        raw = b"\n".join(lines) + raw[end:]
+    if raw.count(b"\n--") > _MOST_PARTS * 4:
+        cut = [match.start() for _, match in zip(range(_MOST_PARTS * 4), re.finditer(rb"\n--", raw), strict=False)]
+        raw = raw[: cut[-1]]
+    return raw
 
 
 def _split(raw: bytes) -> tuple[bytes, bytes]:
@@ -279,7 +297,7 @@ def _headers(mail: Message) -> tuple[tuple[str, str], ...]:
 
 def header_text(value: str) -> str:
     """Decode a header: RFC 2047, RFC 6532, and bytes that no standard allows."""
-    value = re.sub(r"\r?\n[ \t]*", " ", value)
+    value = re.sub(r"\r?\n[ \t]*", " ", value[:_MOST_VALUE])
     if not value.isascii():
         data = value.encode("utf-8", "surrogateescape")
         value = charsets.decode(data)
@@ -321,13 +339,13 @@ def _chosen(parts: list[Part]) -> Part:
     html = [one for one in parts if one.kind == "text/html" and one.text.strip()]
     if plain and html and len(plain[0].text) < 200:
         rich = hypertext.to_text(html[0].text[:MOST_TEXT])
-        if len(rich.split()) > 3 * len(plain[0].text.split()) + 5 and _is_stub(plain[0].text):
+        if len(rich.split()) > len(plain[0].text.split()) and _is_stub(plain[0].text):
             return html[0]
     return (plain or html or parts)[0]
 
 
 def _is_stub(text: str) -> bool:
-    return "html" in text.lower() or not any(char.isalpha() for char in text)
+    return "html" in text.lower() or not any(map(str.isalpha, text))
 
 
 def readable(part: Part) -> str:

@@ -50,11 +50,14 @@ class Hit:
         return self.languages[0] if len(self.languages) == 1 else ""
 
 
+_Piece = str | re.Pattern[str]
+
+
 @dataclass(frozen=True, slots=True)
 class _Phrase:
     text: str
     languages: tuple[str, ...]
-    pieces: tuple[str, ...]
+    pieces: tuple[_Piece, ...]  # between gaps; patterns where they have alternatives
 
 
 def fold(text: str) -> str:
@@ -107,31 +110,83 @@ def words(*sections: str) -> frozenset[str]:
 
 @cache
 def _index(section: str) -> dict[str, list[_Phrase]]:
-    alike: dict[tuple[str, ...], tuple[str, set[str]]] = {}
+    """Return the phrases of a section by the words that they begin with, the longest first."""
+    alike: dict[str, tuple[str, set[str]]] = {}
     for language, _, phrase in entries(section):
-        pieces = tuple(piece for piece in (fold(one) for one in phrase.split("…")) if piece)
-        if pieces:
-            key = ("…", *pieces) if phrase.startswith("…") else pieces
-            alike.setdefault(key, (phrase, set()))[1].add(language)
+        alike.setdefault(fold(phrase), (phrase, set()))[1].add(language)
     found: dict[str, list[_Phrase]] = {}
-    for key, (phrase, having) in alike.items():
-        pieces = key[1:] if key[0] == "…" else key
-        if token := _TOKEN.match(pieces[0]):
-            found.setdefault(token[0], []).append(_Phrase(phrase, tuple(sorted(having)), pieces))
+    for phrase, having in alike.values():
+        parts = [part.strip() for part in phrase.split("…")]
+        parts = [part for part in parts if part]
+        one = _Phrase(phrase, tuple(sorted(having)), tuple(_piece(part) for part in parts))
+        for word in _first_words(parts[0]):
+            found.setdefault(word, []).append(one)
     for some in found.values():
-        some.sort(key=lambda one: -len(one.text))  # the most telling first
+        some.sort(key=lambda one: -len(one.text))
     return found
+
+
+def _piece(text: str) -> _Piece:
+    """Return a piece of a phrase: folded text, or a pattern where it has alternatives, like `take {me|us} off`.
+
+    An empty one makes the group optional, with the blank beside it: `please {do|} not`.
+    """
+    if "{" not in text:
+        return fold(text)
+    pattern = ""
+    rest = text
+    while match := _GROUP.search(rest):
+        before, behind = rest[: match.start()], rest[match.end() :]
+        options = [re.escape(fold(option)) for option in match[1].split("|")]
+        group = "(?:" + "|".join(sorted(filter(None, options), key=len, reverse=True)) + ")"
+        pattern += _literal(before)
+        if "" in options and behind.startswith(" "):
+            group, behind = f"(?:{group} )?", behind[1:]
+        elif "" in options and before.endswith(" ") and not behind:
+            pattern, group = pattern.removesuffix("\\ "), f"(?: {group})?"
+        elif "" in options:
+            group = f"{group}?"
+        pattern += group
+        rest = behind
+    return re.compile(pattern + _literal(rest))
+
+
+_GROUP = re.compile(r"\{([^{}]*)\}")
+
+
+def _literal(text: str) -> str:
+    """Return folded text for a pattern, with the blanks at its ends, where groups may stand."""
+    begins = " " if text[:1] == " " else ""
+    ends = " " if len(text) > 1 and text[-1:] == " " else ""
+    return re.escape(begins + fold(text) + ends)
+
+
+def _first_words(text: str) -> set[str]:
+    """Return the words, or characters, that a piece may begin with."""
+    match = _GROUP.match(text)
+    if match is None:
+        token = _TOKEN.match(fold(text.partition("{")[0]))
+        return {token[0]} if token else set()
+    found: set[str] = set()
+    for option in match[1].split("|"):
+        found |= _first_words(option) if option else _first_words(text[match.end() :].lstrip())
+    return found
+
+
+def _ends(section: str, folded: str, token: re.Match[str]) -> Iterator[tuple[int, _Phrase]]:
+    """Yield where the phrases end that begin at a word."""
+    for phrase in _index(section).get(token[0], ()):
+        if end := _fits(phrase, folded, token.start()):
+            yield end, phrase
 
 
 def find(section: str, folded: str) -> Iterator[Hit]:
     """Yield the phrases of a section in a folded text, in the order they stand there, the longest of each place."""
-    index = _index(section)
     for token in _TOKEN.finditer(folded):
-        for phrase in index.get(token[0], ()):
-            end = _fits(phrase, folded, token.start())
-            if end:
-                yield Hit(phrase.text, phrase.languages, token.start(), end)
-                break
+        ends = list(_ends(section, folded, token))
+        if ends:
+            end, phrase = max(ends, key=lambda one: (one[0], len(one[1].text)))
+            yield Hit(phrase.text, phrase.languages, token.start(), end)
 
 
 def first(section: str, folded: str) -> Hit | None:
@@ -147,28 +202,49 @@ def begins(section: str, folded: str) -> Hit | None:
 def is_whole(section: str, folded: str) -> Hit | None:
     """Return the phrase that a folded text is, but for punctuation around it."""
     core = folded.strip(" .,!?;:\"'()[]*-_")
-    return next((hit for hit in find(section, core) if hit.start == 0 and hit.end == len(core)), None)
+    token = _TOKEN.match(core)
+    for end, phrase in _ends(section, core, token) if token else ():
+        if end == len(core):
+            return Hit(phrase.text, phrase.languages, 0, end)
+    return None
 
 
 def _fits(phrase: _Phrase, folded: str, start: int) -> int:
     """Return where a phrase that begins at `start` ends, or 0."""
-    first_piece, *rest = phrase.pieces
-    if not folded.startswith(first_piece, start):
-        return 0
-    end = start + len(first_piece)
-    if not _bounded(folded, end):
-        return 0
-    for piece in rest:
-        place = end
-        while True:
-            place = folded.find(piece, place, end + _GAP + len(piece))
-            if place < 0:
-                return 0
-            if _bounded(folded, place) and _bounded(folded, place + len(piece)):
-                break
-            place += 1
-        end = place + len(piece)
+    head, *rest = phrase.pieces
+    end = _end(head, folded, start)
+    for piece in rest if end else ():
+        end = _next_end(piece, folded, end)
+        if not end:
+            break
     return end
+
+
+def _end(piece: _Piece, folded: str, start: int) -> int:
+    """Return where a piece that begins at `start` ends, if a word ends there; else 0."""
+    if isinstance(piece, str):
+        end = start + len(piece) if folded.startswith(piece, start) else 0
+    else:
+        match = piece.match(folded, start)
+        end = match.end() if match else 0
+    return end if end and _bounded(folded, end) else 0
+
+
+def _next_end(piece: _Piece, folded: str, start: int) -> int:
+    """Return where a piece ends that begins at most a gap behind `start`, or 0."""
+    place = start
+    while place <= start + _GAP:
+        if isinstance(piece, str):
+            place = folded.find(piece, place, start + _GAP + len(piece))
+        else:
+            match = piece.search(folded, place, start + _GAP + 200)
+            place = match.start() if match else -1
+        if place < 0 or place > start + _GAP:
+            return 0
+        if _bounded(folded, place) and (end := _end(piece, folded, place)):
+            return end
+        place += 1
+    return 0
 
 
 def _bounded(text: str, place: int) -> bool:

@@ -58,11 +58,10 @@ class Project:
             [*under, *COMMAND, *arguments],
             cwd=self.folder,
             env=ENVIRONMENT | self.env,
-            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            **options,
+            **{"stdin": subprocess.DEVNULL} | options,
         )
 
     def run(self, *arguments: str, code: int | None = 0, timeout: float = 120) -> forked.Done:
