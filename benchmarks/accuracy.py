@@ -3,9 +3,10 @@
     make accuracy
     make accuracy ARGS="--corpora DIR --quiet"
 
-Reads `bounces`, `autoreplies` and `replytext` with their labels.jsonl from a folder (by default ../shared/corpora),
-prints each figure with what it has to reach, and every miss with the evidence that decided. Exit code 1 when a figure
-is missed. The mails are not part of the project: some are private, all are somebody else's.
+Reads `bounces`, `autoreplies` and `replytext` with their labels.jsonl from a folder (by default
+../shared/corpora), prints each figure with what it has to reach, and every miss with the evidence that
+decided. Exit code 1 when a figure is missed. The mails are not part of the project: some are private, all
+are somebody else's.
 """
 
 from __future__ import annotations
@@ -60,7 +61,11 @@ def main() -> int:
     if not given.corpora.is_dir():
         print(f"{given.corpora}: no such folder; name one with --corpora DIR")
         return 2
-    figures = [*bounce_figures(given.corpora), *automatic_figures(given.corpora), *text_figures(given.corpora)]
+    figures = [
+        *bounce_figures(given.corpora),
+        *automatic_figures(given.corpora),
+        *text_figures(given.corpora),
+    ]
     for one in figures:
         if one.misses and not given.quiet:
             print(f"\n{one.name}: missed")
@@ -68,7 +73,13 @@ def main() -> int:
                 print(f"  {miss}")
     print(f"\n{'':44} {'share':>7} {'of':>5}  has to be")
     for one in figures:
-        wanted = f"≥ {one.least:.0%}" if one.least is not None else f"≤ {one.most:.0%}" if one.most is not None else ""
+        wanted = (
+            f"≥ {one.least:.0%}"
+            if one.least is not None
+            else f"≤ {one.most:.0%}"
+            if one.most is not None
+            else ""
+        )
         missed = "" if one.reached else "  MISSED"
         print(f"{one.name:44} {one.share:7.1%} {one.total:5}  {wanted}{missed}")
     return 0 if all(one.reached for one in figures) else 1

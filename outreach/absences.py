@@ -1,12 +1,11 @@
 """When is somebody back? The date in an automatic answer, as people write dates in 24 languages.
 
-A date counts when words of return or of an end stand beside it ("back on", "until", phrases/*.toml): the day of
-return is believed before the last day of absence, and the last of several ends. An end counts only where its
-sentence tells of the absence. A day without a year is the next one after the mail; a day of the week, too. Numbers
-that may be read in two ways (04/05) are read so that the day lies after the mail, and the nearer one wins. Returns
-the day that is written, not the day after it. Pure.
-Known limits: holidays by name, "in two weeks", "next week", other calendars than the Gregorian (but for the years
-of Japan and Taiwan).
+A date counts when words of return or of an end stand beside it ("back on", "until", phrases/*.toml): the day
+of return is believed before the last day of absence, and the last of several ends. An end counts only where
+its sentence tells of the absence. A day without a year is the next one after the mail; a day of the week,
+too. Numbers that may be read in two ways (04/05) are read so that the day lies after the mail, and the
+nearer one wins. Returns the day that is written, not the day after it. Pure. Known limits: holidays by name,
+"in two weeks", "next week", other calendars than the Gregorian (but for the years of Japan and Taiwan).
 """
 
 from __future__ import annotations
@@ -20,9 +19,13 @@ from functools import cache
 from outreach import languages, phrases
 
 _TOKEN = re.compile(r"\d+|[^\W\d_]+|[^\w\s]")
-_NUMERIC = re.compile(r"(?<![\d./])(?<!\d-)(\d{1,4})\s?([./-])\s?(\d{1,2})(?:\s?\2\s?(\d{2,4}))?\.?(?![\d/]|\.\d|-\d\d?\D)")
+_NUMERIC = re.compile(
+    r"(?<![\d./])(?<!\d-)(\d{1,4})\s?([./-])\s?(\d{1,2})(?:\s?\2\s?(\d{2,4}))?\.?(?![\d/]|\.\d|-\d\d?\D)"
+)
 _ROMAN = re.compile(r"(?<![\w.])(\d{1,2})[.\s]\s?(i{1,3}|iv|v|vi{1,3}|ix|x|xi{1,2})[.\s]\s?(\d{4})")
-_ROMANS = {word: number for number, word in enumerate("i ii iii iv v vi vii viii ix x xi xii".split(), 1)}
+_ROMANS = dict(
+    zip(("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii"), range(1, 13), strict=True)
+)
 _CJK_NUMBER = "(?:\\d{1,2}|[一二三四五六七八九十]{1,3})"
 _CJK_DATE = re.compile(
     rf"(?:(令和|平成|民國|民国|中華民國)?\s?(\d{{1,4}}|元)\s?年\s?)?({_CJK_NUMBER})\s?月\s?({_CJK_NUMBER})\s?[日号號]?"
@@ -32,16 +35,26 @@ _ERAS = {"令和": 2018, "平成": 1988, "民國": 1911, "民国": 1911, "中華
 _CJK_DAY = re.compile(r"([月火水木金土日])曜日?|(?:周|星期|週|礼拜|禮拜)([一二三四五六日天])")
 _CJK_DAYS = {**{one: number for number, one in enumerate("月火水木金土日")}, "天": 6}
 _CJK_DAYS |= {one: number for number, one in enumerate("一二三四五六")}
-_WEEK = re.compile(r"\b(?:vecka|v|uge|uke|veke|viikko|viikolla|viikon|kw|kalenderwoche|woche|week|semaine)\.? ?(\d{1,2})\b")
+_WEEK = re.compile(
+    r"\b(?:vecka|v|uge|uke|veke|viikko|viikolla|viikon|kw|kalenderwoche|woche|week|semaine)\.? ?(\d{1,2})\b"
+)
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # What may stand between a day's number and its month.
-_BETWEEN = frozenset(
-    ". , - : ' st nd rd th er ero o a e º ª de del di den do of η ης ο го ое е й ти ви ри ро та to te ter en na le lea go ego".split()
+_BETWEEN = _words(
+    ". , - : ' st nd rd th er ero o a e º ª de del di den do of η ης ο го ое е й ти ви ри ро та to te"
+    " ter en na le lea go ego"
 )
 # ... between the words of return and the date.
-_FILLING = frozenset(
-    ". , : ( ) - ' the on an am dem den der das le la les el il lo du de del do da dne dia dnia na v w w/ od d"
-    " u a az at by of including inclusive einschliesslich incl inkl zum und and op die het στις την τις της τη"
-    " ב ה ל يوم تاريخ ال til med pe data di ziua date about approx ca c kl dne 9 8 10 am pm uhr h".split()
+_FILLING = _words(
+    ". , : ( ) - ' the on an am dem den der das le la les el il lo du de del do da dne dia dnia na v w"
+    " w/ od d u a az at by of including inclusive einschliesslich incl inkl zum und and op die het στις"
+    " την τις της τη ב ה ל يوم تاريخ ال til med pe data di ziua date about approx ca c kl dne 9 8 10 am"
+    " pm uhr h"
 )
 _NEAR = 36  # characters between words and date
 _LONGEST = 400  # days that anybody stays away
@@ -62,7 +75,9 @@ def returns(text: str, language: str, sent: datetime.date | None, away: bool = T
     folded = phrases.fold(text[:8000])
     day = sent or datetime.date.today()
     hits = {section: list(phrases.find(section, folded)) for section in ("back", "until")}
-    spoken = dict.fromkeys([language, *(one for some in hits.values() for hit in some for one in hit.languages)])
+    spoken = dict.fromkeys(
+        [language, *(one for some in hits.values() for hit in some for one in hit.languages)]
+    )
     tongues = [one for one in spoken if one][:6]
     found, ends = _dates(folded, tongues, day)
     back = _beside_all(folded, hits["back"], found)
@@ -86,11 +101,16 @@ def _is_about_absence(folded: str, hit: phrases.Hit) -> bool:
     begin = max((end for end in ends if end <= hit.start), default=0)
     end = min((end for end in ends if end > hit.end), default=len(folded))
     sentence = folded[begin:end]
-    return any(phrases.first(section, sentence) for section in ("absence", "meanwhile")) or len(sentence.split()) <= 7
+    return (
+        any(phrases.first(section, sentence) for section in ("absence", "meanwhile"))
+        or len(sentence.split()) <= 7
+    )
 
 
 def _beside(folded: str, hit: phrases.Hit, found: list[_Found]) -> datetime.date | None:
-    """Return the date that stands right behind words, or before or inside them where the language wants that."""
+    """Return the date that stands right behind words, or before or inside them where the language wants
+    that.
+    """
     if hit.phrase.startswith("…"):
         before = [date for _, end, date in found if end <= hit.start + 1 and hit.start - end <= 25]
         return before[-1] if before else None
@@ -100,7 +120,9 @@ def _beside(folded: str, hit: phrases.Hit, found: list[_Found]) -> datetime.date
         if inside or near:
             return _end_of_range(folded, found, place)
     if "…" in hit.phrase:  # "do … włącznie"
-        return next((date for start, end, date in reversed(found) if hit.start < start and end <= hit.end), None)
+        return next(
+            (date for start, end, date in reversed(found) if hit.start < start and end <= hit.end), None
+        )
     return None
 
 
@@ -280,7 +302,8 @@ def _written(tokens: _Tokens, place: int, tongues: list[str], sent: datetime.dat
             return
     before = place - 1
     while before > max(0, place - 6) and (
-        tokens[before][0] in (".", ",", "the", "-") or (tokens[before][0].isdigit() and tokens[before + 1][0] == "-")
+        tokens[before][0] in (".", ",", "the", "-")
+        or (tokens[before][0].isdigit() and tokens[before + 1][0] == "-")
     ):
         before -= 1
     for count in (2, 1):
@@ -300,7 +323,9 @@ def _written(tokens: _Tokens, place: int, tongues: list[str], sent: datetime.dat
 
 
 def _year(tokens: _Tokens, place: int, sent: datetime.date) -> tuple[int, int]:
-    """Return a year that stands at a place, or behind a comma or a small word, and where it ends; or zeros."""
+    """Return a year that stands at a place, or behind a comma or a small word, and where it ends; or
+    zeros.
+    """
     for one in tokens[place : place + 3]:
         if one[0].isdigit():
             near = len(one[0]) == 4 and 0 <= int(one[0]) - sent.year <= 3

@@ -1,10 +1,10 @@
 """Reports that a mail did not arrive, or that it did: whom they are about, and whether the address is dead.
 
-First the machine-readable report (RFC 3464, RFC 6533), then what servers say in words: a header, what flufl.bounce
-finds, which knows gateways of long ago, and last the addresses that a text names where reports name them. What a
-server says is read by diagnosis.py. Whether a mail without a report is one nevertheless takes two signs
-(`words_of_failure`): people write about bounces, too.
-Known limit: a report that names only a user, or nobody, has no recipient here; the letter's own Message-ID may tell.
+First the machine-readable report (RFC 3464, RFC 6533), then what servers say in words: a header, what
+flufl.bounce finds, which knows gateways of long ago, and last the addresses that a text names where reports
+name them. What a server says is read by diagnosis.py. Whether a mail without a report is one nevertheless
+takes two signs (`words_of_failure`): people write about bounces, too. Known limit: a report that names only
+a user, or nobody, has no recipient here; the letter's own Message-ID may tell.
 """
 
 from __future__ import annotations
@@ -40,13 +40,15 @@ _ADDRESS = re.compile(
 _COPY = re.compile(
     r"^(?:[ \t>*|]*(?:[-=_*#]{2,}.{0,60}\b(?:cop(?:y|ie)|original|returned|header|unsent|kopie"
     r"|message (?:header|text|follows|body))|_{5,} ?[^\s_]"
-    r"|(?:the )?original (?:message|mail)\b.{0,40}(?:follows|:)|unsent message|old message:|your original message)"
+    r"|(?:the )?original (?:message|mail)\b.{0,40}(?:follows|:)"
+    r"|unsent message|old message:|your original message)"
     r"|(?:received|return-path|x-\w[\w-]{1,30}|message-id|mime-version|dkim-signature|delivered-to):[ \t])",
     re.IGNORECASE | re.MULTILINE,
 )
 _FAILURE = re.compile(
-    r"fail|undeliver|not (?:be )?deliver|unable|could ?n[o']t|cannot|can't|unknown|no such|reject|error|return|refus|bounce"
-    r"|not reach|did not|not exist|invalid|problem|recipient|delayed|was not|wasn't|full|quota|wrong|no longer|postponed",
+    r"fail|undeliver|not (?:be )?deliver|unable|could ?n[o']t|cannot|can't|unknown|no such|reject|error"
+    r"|return|refus|bounce|not reach|did not|not exist|invalid|problem|recipient|delayed|was not|wasn't|full"
+    r"|quota|wrong|no longer|postponed",
     re.IGNORECASE,
 )
 # Names of mailboxes that servers write from, and never the letter's recipient ...
@@ -58,19 +60,22 @@ _DAEMONS = re.compile(
 # ... others, where nothing else speaks for people: `mail@` is many an office.
 _PERHAPS_DAEMONS = re.compile(r"(mail|system|delivery|smtp|bounces?|listserv|majordomo)[+@]", re.IGNORECASE)
 _DAEMON_NAME = re.compile(
-    r"mail(er)?[ -]?(delivery|daemon|administrator|system|router)|delivery (sub)?system|system administrator|postmaster"
+    r"mail(er)?[ -]?(delivery|daemon|administrator|system|router)|delivery (sub)?system"
+    r"|system administrator|postmaster"
     r"|internet mail|microsoft outlook$|mail gateway|message transfer|systemadministrator",
     re.IGNORECASE,
 )
-_HELPERS = re.compile(r"(hostmaster|root|admin|administrator|abuse|support|help|helpdesk|noc)[+@]", re.IGNORECASE)
+_HELPERS = re.compile(
+    r"(hostmaster|root|admin|administrator|abuse|support|help|helpdesk|noc)[+@]", re.IGNORECASE
+)
 _DELAY = re.compile(
-    r"delayed|will (?:be re|keep|continue|retry)|still being|has not yet been delivered|not yet been delivered"
+    r"delayed|will (?:be re|keep|continue|retry)|still being|not yet been delivered"
     r"|no action is required|do not need to resend|will be re-?tri",
     re.IGNORECASE,
 )
 _GIVEN_UP = re.compile(
-    r"permanent|fatal|giv(?:en|ing) up|failed|could not be delivered to|undeliverable|returned|cannot be delivered"
-    r"|not going to try",
+    r"permanent|fatal|giv(?:en|ing) up|failed|could not be delivered to|undeliverable|returned"
+    r"|cannot be delivered|not going to try",
     re.IGNORECASE,
 )
 _EXPANDED = re.compile(r"\((?:ultimately )?(?:expanded|generated) from:? ?<?([^<>()\s]+@[^<>()\s]+?)>?\)")
@@ -180,9 +185,11 @@ def _about(text: str, names: tuple[str, ...]) -> str:
 
 
 def words_of_failure(mail: Inbound) -> str:
-    """Return why a mail without a report is one nevertheless: two signs out of sender, subject, text, address.
+    """Return why a mail without a report is one nevertheless: two signs out of sender, subject, text,
+    address.
 
-    An answer never is; nor a mail from a person's address whose envelope names it, which no server's report has.
+    An answer never is; nor a mail from a person's address whose envelope names it, which no server's report
+    has.
     """
     sender = daemon(mail)
     if subjects.is_answer(mail.subject):
@@ -276,7 +283,9 @@ def _spilt(mail: Inbound) -> list[Bounce]:
     """Return what reports say that stand where none should: in a message inside, or in a text."""
     inner = [one for one in mail.reports if one.kind in _STATUS_KINDS and one.depth]
     texts = [mail.text, mail.inside, *(one.text for one in mail.parts if not one.depth and not one.attached)]
-    inner += [Report(_STATUS_KINDS[0], tuple(groups(text))) for text in dict.fromkeys(texts) if _FINAL.search(text)]
+    inner += [
+        Report(_STATUS_KINDS[0], tuple(groups(text))) for text in dict.fromkeys(texts) if _FINAL.search(text)
+    ]
     return _ordered([bounce for report in inner for bounce in _of_report(mail, report)])
 
 
@@ -292,9 +301,20 @@ def _is_delay(mail: Inbound, text: str) -> bool:
 
 
 def _ours(mail: Inbound) -> set[str]:
-    """Return what cannot be the recipient: our addresses, the server's, and Message-IDs, which look like some."""
+    """Return what cannot be the recipient: our addresses, the server's, and Message-IDs, which look like
+    some.
+    """
     known = {mail.sender}
-    for name in ("to", "delivered-to", "x-original-to", "return-path", "reply-to", "errors-to", "sender", "envelope-to"):
+    for name in (
+        "to",
+        "delivered-to",
+        "x-original-to",
+        "return-path",
+        "reply-to",
+        "errors-to",
+        "sender",
+        "envelope-to",
+    ):
         for value in mail.all(name):
             known.update(addresses(value))
     for headers in (dict(mail.headers), *mail.returned):
@@ -322,7 +342,12 @@ _NOT_THEM = re.compile(
 def _named(mail: Inbound, text: str) -> list[str]:
     """Return the addresses that a text names as those which failed, by what stands around them."""
     ours = _ours(mail)
-    known = {one for returned in mail.returned for name in ("to", "cc") for one in addresses(returned.get(name, ""))}
+    known = {
+        one
+        for returned in mail.returned
+        for name in ("to", "cc")
+        for one in addresses(returned.get(name, ""))
+    }
     scores: dict[str, float] = {}
     lines = [line for line in (mail.subject, *text.split("\n")[:400]) if line.strip()]
     failing = 9  # lines since words of failure
@@ -346,7 +371,9 @@ def _named(mail: Inbound, text: str) -> list[str]:
 
 
 def _only(mail: Inbound, text: str) -> list[str]:
-    """Return the one address of a text that is neither ours nor the server's, whatever the language around it."""
+    """Return the one address of a text that is neither ours nor the server's, whatever the language around
+    it.
+    """
     found = {one for _, one in _candidates(mail, text[:5000].replace("\n", " "), _ours(mail))}
     found = {one for one in found if not _HELPERS.match(one)}
     return list(found) if len(found) == 1 else []

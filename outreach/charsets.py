@@ -262,7 +262,9 @@ _MOSTLY = 0.4  # of the letters; the languages of Latin script have fewer beyond
 
 
 def _of_the_west(name: str) -> bool:
-    return codecs.lookup(name).name in {codecs.lookup(one).name for one in (*_WEST, "iso8859-1", "iso8859-15")}
+    return codecs.lookup(name).name in {
+        codecs.lookup(one).name for one in (*_WEST, "iso8859-1", "iso8859-15")
+    }
 
 
 def _letters_beyond(text: str) -> float:
@@ -271,7 +273,9 @@ def _letters_beyond(text: str) -> float:
 
 
 def _likely(data: bytes) -> str:
-    """Return the encoding of a text mostly of other than Latin letters, by the first reading that makes sense."""
+    """Return the encoding of a text mostly of other than Latin letters, by the first reading that makes
+    sense.
+    """
     for name in (one for family in _FAMILIES for one in family if one not in _EAGER):
         try:
             text = data.decode(name)

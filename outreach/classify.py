@@ -1,9 +1,10 @@
 """What came back? The kind of a mail, the evidence that decided, and what a person wrote.
 
-Structure first (reports: RFC 3464, 5965, 8098), then what only machines write (machines.py), then a person's wish for no
-more mail (optouts.py). In doubt a mail is a reply: a person then looks at it, and a person who is taken for a machine
-would be passed over. Pure: bytes in, a value out; never raises, never takes a second. What follows from a mail is
-decided elsewhere: a sender can be forged, and nothing here is proof. The order for people: docs/answers.md.
+Structure first (reports: RFC 3464, 5965, 8098), then what only machines write (machines.py), then a person's
+wish for no more mail (optouts.py). In doubt a mail is a reply: a person then looks at it, and a person who
+is taken for a machine would be passed over. Pure: bytes in, a value out; never raises, never takes a second.
+What follows from a mail is decided elsewhere: a sender can be forged, and nothing here is proof. The order
+for people: docs/answers.md.
 """
 
 from __future__ import annotations
@@ -70,7 +71,9 @@ def _complaint(mail: Inbound) -> Answer | None:
 
 
 def _receipt(mail: Inbound) -> Answer | None:
-    """Message disposition notifications (RFC 8098): read, deleted unread, or refused by the reader's filter."""
+    """Message disposition notifications (RFC 8098): read, deleted unread, or refused by the reader's
+    filter.
+    """
     for report in _reports(mail, "disposition-notification"):
         fields = next((group for group in report.groups if "disposition" in group), {})
         mode, _, what = fields.get("disposition", "").lower().partition(";")
@@ -95,7 +98,11 @@ def _bounce(mail: Inbound) -> Answer | None:
     reports = _reports(mail, "delivery-status")
     found = bounces.from_report(mail) if reports else []
     if reports and found:
-        if found[0].action in ("delivered", "relayed") and machines.submitted(mail) and not bounces.daemon(mail):
+        if (
+            found[0].action in ("delivered", "relayed")
+            and machines.submitted(mail)
+            and not bounces.daemon(mail)
+        ):
             return None  # a mailbot wraps its answer so
         evidence = "delivery status notification (RFC 3464)"
     elif reports:
@@ -141,7 +148,9 @@ def _from_a_mailbox(mail: Inbound) -> Answer:
 
 
 def _returns(mail: Inbound, text: str, tongue: str, signs: machines.Signs) -> datetime.date | None:
-    """Return the date of return: in the text, else in the subject. Behind a colon there, ours may name days."""
+    """Return the date of return: in the text, else in the subject. Behind a colon there, ours may name
+    days.
+    """
     sent = mail.date.date() if mail.date else None
     away = "absence" in signs.sections or ("subject" in signs.sections and "receipt" not in signs.sections)
     return (

@@ -1,10 +1,10 @@
 """What a server's words in a report say about an address: is it dead, and if not, what was the matter?
 
-Status codes lie: Exim writes 5.0.0 for a full mailbox and for a missing one, gateways write 5.1.1 for spam. So words
-come first (of known providers: refusals.toml; then general ones: diagnoses.toml; then those of other languages: phrases/), the code
-(RFC 3463) only where the words say nothing. An address is dead only when something says exactly that; a full
-mailbox, a policy, spam, a size, time or the network are living people. Doubt is the milder reading.
-Pure. The table for people: docs/answers.md.
+Status codes lie: Exim writes 5.0.0 for a full mailbox and for a missing one, gateways write 5.1.1 for spam.
+So words come first (of known providers: refusals.toml; then general ones: diagnoses.toml; then those of
+other languages: phrases/), the code (RFC 3463) only where the words say nothing. An address is dead only
+when something says exactly that; a full mailbox, a policy, spam, a size, time or the network are living
+people. Doubt is the milder reading. Pure. The table for people: docs/answers.md.
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ _SURE = (Reason.MAILBOX_FULL, Reason.SIZE, Reason.LOOP, Reason.BAD_MAILBOX)
 _CODE = re.compile(r"(?<![\d.])([245]\d\d)(?=[\s-]|$)")
 _STATUS = re.compile(r"(?<![\d.])([45]\.\d{1,3}\.\d{1,3})(?![\d.])")
 _ABOUT_THE_SENDER = ("1.7", "1.8")  # RFC 3463 §3.2
-_CANNOT_LAST = re.compile(r"temporar|try (again|later)|retry|not an error|deferred|maintenance|migration", re.IGNORECASE)
+_CANNOT_LAST = re.compile(
+    r"temporar|try (again|later)|retry|not an error|deferred|maintenance|migration", re.IGNORECASE
+)
 
 
 def enhanced(text: str) -> str:
@@ -91,9 +93,11 @@ def status_code(field: str) -> str:
 
 
 def diagnose(status: str, words: str, around: str = "", action: str = "failed") -> Diagnosis:
-    """Return what was the matter: by a server's words about this recipient, then by the status, then by all its text.
+    """Return what was the matter: by a server's words about this recipient, then by the status, then by all
+    its text.
 
-    `around` may hold what scanners and offices add below any mail, so a status that tells more is believed first.
+    `around` may hold what scanners and offices add below any mail, so a status that tells more is believed
+    first.
     """
     lasting = action == "failed" and not status.startswith("4")
     found = _by_words(status, words[:4000], action) if words.strip() else None
@@ -164,7 +168,9 @@ def _by_words(status: str, text: str, action: str) -> Diagnosis | None:
         if row.reason is Reason.EXPIRED and action == "delayed":
             continue  # not yet
         if match := row.words.search(words):
-            return _doubted(Diagnosis(row.reason, row.dead, match[0][:120]), words, match.start(), match.end())
+            return _doubted(
+                Diagnosis(row.reason, row.dead, match[0][:120]), words, match.start(), match.end()
+            )
     folded = phrases.fold(one_line)
     for section, reason, dead in _OTHER_LANGUAGES:
         if hit := phrases.first(section, folded):

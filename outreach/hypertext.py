@@ -1,9 +1,9 @@
 """Turn the HTML of a mail into lines of text, as a mail program would quote it.
 
 Paragraphs are parted by an empty line, what stands in a quotation begins with `> `, rules become a line of
-underscores, and what is not shown (styles, scripts, hidden blocks) is left out. One pass over the text: time grows
-with its length only. Does not load, run or check anything. Known limit: columns of tables stand side by side,
-parted by a tab.
+underscores, and what is not shown (styles, scripts, hidden blocks) is left out. One pass over the text: time
+grows with its length only. Does not load, run or check anything. Known limit: columns of tables stand side
+by side, parted by a tab.
 """
 
 from __future__ import annotations
@@ -12,69 +12,20 @@ import html
 import re
 from dataclasses import dataclass
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 _MOST = 400_000  # characters of HTML
 _DEEPEST = 200
-_BLOCKS = frozenset(
-    [
-        "address",
-        "article",
-        "aside",
-        "blockquote",
-        "body",
-        "center",
-        "dd",
-        "dir",
-        "div",
-        "dl",
-        "dt",
-        "fieldset",
-        "footer",
-        "form",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "header",
-        "hr",
-        "li",
-        "main",
-        "nav",
-        "ol",
-        "p",
-        "pre",
-        "section",
-        "table",
-        "tbody",
-        "tr",
-        "ul",
-    ]
+_BLOCKS = _words(
+    "address article aside blockquote body center dd dir div dl dt fieldset footer form h1 h2 h3 h4 h5"
+    " h6 header hr li main nav ol p pre section table tbody tr ul"
 )
-_APART = frozenset(
-    ["p", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "ul", "ol", "table"]
-)  # an empty line before and behind
-_HIDDEN = frozenset(
-    ["head", "style", "script", "title", "noscript", "template", "object", "svg", "select", "textarea"]
-)
-_VOID = frozenset(
-    [
-        "area",
-        "base",
-        "br",
-        "col",
-        "embed",
-        "hr",
-        "img",
-        "input",
-        "link",
-        "meta",
-        "param",
-        "source",
-        "track",
-        "wbr",
-    ]
-)
+_APART = _words("p h1 h2 h3 h4 h5 h6 blockquote ul ol table")
+_HIDDEN = _words("head style script title noscript template object svg select textarea")
+_VOID = _words("area base br col embed hr img input link meta param source track wbr")
 _NOT_SHOWN = re.compile(
     r"display\s{0,3}:\s{0,3}none|mso-hide\s{0,3}:\s{0,3}all|font-size\s{0,3}:\s{0,3}0(?![.\d])", re.IGNORECASE
 )
@@ -99,12 +50,16 @@ def to_text(source: str) -> str:
 
 
 _TAG = re.compile(r"<(/?)([A-Za-z][^\s/>]{0,40})")
-_ATTRIBUTE = re.compile(r"""([A-Za-z-]{1,30})\s{0,5}=\s{0,5}(?:"([^"]{0,3000})"|'([^']{0,3000})'|([^\s"'>]{1,300}))""")
+_ATTRIBUTE = re.compile(
+    r"""([A-Za-z-]{1,30})\s{0,5}=\s{0,5}(?:"([^"]{0,3000})"|'([^']{0,3000})'|([^\s"'>]{1,300}))"""
+)
 _RAW = re.compile(r"</(script|style|title|textarea|noscript|head)\b", re.IGNORECASE)
 
 
 def _tokens(source: str, reader: _Reader) -> None:
-    """Take HTML apart, in one pass. The standard library's parser takes for ever over tags that are not closed."""
+    """Take HTML apart, in one pass. The standard library's parser takes for ever over tags that are not
+    closed.
+    """
     place = 0
     while place < len(source):
         tag = source.find("<", place)
@@ -113,7 +68,9 @@ def _tokens(source: str, reader: _Reader) -> None:
             return
         if tag > place:
             reader.data(source[place:tag])
-        closer = "-->" if source.startswith("<!--", tag) else "]]>" if source.startswith("<![CDATA[", tag) else ">"
+        closer = (
+            "-->" if source.startswith("<!--", tag) else "]]>" if source.startswith("<![CDATA[", tag) else ">"
+        )
         end = source.find(closer, tag)
         if end < 0 and closer != ">":
             return  # a comment without an end hides the rest
@@ -132,7 +89,9 @@ def _tokens(source: str, reader: _Reader) -> None:
             reader.ends(name)
             continue
         inside = source[match.end() : min(end, match.end() + 6000)]
-        reader.begins(name, {one[1].lower(): one[2] or one[3] or one[4] or "" for one in _ATTRIBUTE.finditer(inside)})
+        reader.begins(
+            name, {one[1].lower(): one[2] or one[3] or one[4] or "" for one in _ATTRIBUTE.finditer(inside)}
+        )
         if name in ("script", "style"):
             closing = _RAW.search(source, place)
             if closing is None:
@@ -151,7 +110,9 @@ class _Open:
 
 
 def _quotes(tag: str, given: dict[str, str]) -> bool:
-    """Tell whether an element holds a quotation. People indent with a bare blockquote; programs mark theirs."""
+    """Tell whether an element holds a quotation. People indent with a bare blockquote; programs mark
+    theirs.
+    """
     style = given.get("style", "").replace(" ", "").lower()
     kind = f"{given.get('class', '')} {given.get('name', '')} {given.get('id', '')}".lower()
     barred = _BAR.search(style) is not None

@@ -1,8 +1,9 @@
 """Read any bytes as a mail that came back: its headers, the text a person reads, and its reports.
 
 The standard library takes a mail apart; what it raises on is read as headers and one text. Nothing here
-raises, and nothing takes long: of a mail the first 2 MB are looked at, of a text the first 200,000 characters.
-Knows formats (RFC 5322, 2045-2047, 2231, 3676, 3464, 3798, 5965), not what a mail means: that is classify.py.
+raises, and nothing takes long: of a mail the first 2 MB are looked at, of a text the first 200,000
+characters. Knows formats (RFC 5322, 2045-2047, 2231, 3676, 3464, 3798, 5965), not what a mail means: that is
+classify.py.
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The fields of a machine's report, group by group: of the mail, then of each recipient (RFC 3464 §2.1)."""
+    """The fields of a machine's report, group by group: of the mail, then of each recipient (RFC 3464
+    §2.1).
+    """
 
     kind: str
     groups: tuple[dict[str, str], ...]
@@ -111,7 +114,7 @@ class Inbound:
         """When it was written, by its own word; else when the last server took it."""
         received = [value.rpartition(";")[2] for value in self.all("received")[:1]]
         for value in (self.get("date"), *received):
-            found = quietly(lambda value=value: parsedate_to_datetime(value), None)
+            found = _moment(value)
             if found is not None and 1990 < found.year < 2200:
                 return found
         return None
@@ -166,7 +169,10 @@ def _bounded(raw: bytes) -> bytes:
         lines = raw[: min(end, _MOST_HEAD)].split(b"\n")[:_MOST_HEADERS]
         raw = b"\n".join(lines) + raw[end:]
     if raw.count(b"\n--") > _MOST_PARTS * 4:
-        cut = [match.start() for _, match in zip(range(_MOST_PARTS * 4), re.finditer(rb"\n--", raw), strict=False)]
+        cut = [
+            match.start()
+            for _, match in zip(range(_MOST_PARTS * 4), re.finditer(rb"\n--", raw), strict=False)
+        ]
         raw = raw[: cut[-1]]
     return raw
 
@@ -239,7 +245,7 @@ def _text(one: Message) -> str:
 
 def _bytes(one: Message) -> bytes:
     """Return what a part holds. Without `decode`, the library would spoil undeclared bytes."""
-    data = quietly(lambda: one.get_payload(decode=True), b"")
+    data: object = quietly(lambda: one.get_payload(decode=True), None)
     return data if isinstance(data, bytes) else b""
 
 
@@ -263,7 +269,9 @@ def _report_text(one: Message) -> str:
     found = []
     for group in inner:
         if isinstance(group, Message):
-            lines = [f"{name}: {value}".encode("utf-8", "surrogateescape") for name, value in group.raw_items()]
+            lines = [
+                f"{name}: {value}".encode("utf-8", "surrogateescape") for name, value in group.raw_items()
+            ]
             rest = _bytes(group)
             found.append(b"\n".join([*lines, *([b"", rest] if rest.strip() else [])]))
     encoding = quietly(lambda: str(one.get("content-transfer-encoding", "")), "").strip().lower()
@@ -379,9 +387,17 @@ def unflowed(text: str, delsp: bool) -> str:
     return "\n".join(out)
 
 
+def _moment(value: str) -> datetime.datetime | None:
+    try:
+        return parsedate_to_datetime(value)
+    except Exception:  # it raises what it likes
+        return None
+
+
 def addresses(value: str) -> list[str]:
     """Return the addresses of a header, in lower case."""
-    found = quietly(lambda: getaddresses([value[:5000]]), [])
+    nobody: list[tuple[str, str]] = []
+    found = quietly(lambda: getaddresses([value[:5000]]), nobody)
     good = [address.strip().lower() for _, address in found if "@" in address]
     return good or [
         one.lower() for one in re.findall(r"[^\s<>,;:\"()\[\]]{1,64}@[^\s<>,;:\"()\[\]]{1,255}", value[:5000])

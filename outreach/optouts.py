@@ -1,9 +1,10 @@
 """Does a person want no more mail from us? Only their own words count, never our quoted footer.
 
-A single word that is the whole answer, a line, or the subject; or a sentence with a phrase of phrases/*.toml that
-nothing turns round: a negation beside it, quotation marks, words that show it is about something else (`opt_out_not`).
-Some phrases need an object about mail (`opt_out_open`, `mail_words`): "do not send me" is one, "do not send me
-attachments" is none. Binding: in doubt between a rude reply and an opt-out it is an opt-out. Pure.
+A single word that is the whole answer, a line, or the subject; or a sentence with a phrase of phrases/*.toml
+that nothing turns round: a negation beside it, quotation marks, words that show it is about something else
+(`opt_out_not`). Some phrases need an object about mail (`opt_out_open`, `mail_words`): "do not send me" is
+one, "do not send me attachments" is none. Binding: in doubt between a rude reply and an opt-out it is an
+opt-out. Pure.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ def alone(text: str) -> phrases.Hit | None:
 
 
 def wish(sentence: str) -> phrases.Hit | None:
-    """Return the phrase by which a folded sentence wishes for no more mail, if nothing turns the wish round."""
+    """Return the phrase by which a folded sentence wishes for no more mail, if nothing turns the wish
+    round.
+    """
     if phrases.first("opt_out_not", sentence):
         return None
     for section in ("opt_out", "opt_out_open"):

@@ -1,8 +1,8 @@
 """The words by which mail in many languages says what it is: find them in a text, and tell its language.
 
-phrases/<language>.toml holds them by section, and by the program or the people who write so. Text and phrase are
-compared folded (`fold`), at word boundaries; `…` in a phrase stands for up to 60 characters. Phrases are found
-by their first word, so the time grows with the length of the text, not with the number of phrases.
+phrases/<language>.toml holds them by section, and by the program or the people who write so. Text and phrase
+are compared folded (`fold`), at word boundaries; `…` in a phrase stands for up to 60 characters. Phrases are
+found by their first word, so the time grows with the length of the text, not with the number of phrases.
 Pure, but for reading its own files once. What a phrase means is decided in classify.py and its neighbours.
 """
 
@@ -127,7 +127,8 @@ def _index(section: str) -> dict[str, list[_Phrase]]:
 
 
 def _piece(text: str) -> _Piece:
-    """Return a piece of a phrase: folded text, or a pattern where it has alternatives, like `take {me|us} off`.
+    """Return a piece of a phrase: folded text, or a pattern where it has alternatives, like `take {me|us}
+    off`.
 
     An empty one makes the group optional, with the blank beside it: `please {do|} not`.
     """
@@ -181,7 +182,9 @@ def _ends(section: str, folded: str, token: re.Match[str]) -> Iterator[tuple[int
 
 
 def find(section: str, folded: str) -> Iterator[Hit]:
-    """Yield the phrases of a section in a folded text, in the order they stand there, the longest of each place."""
+    """Yield the phrases of a section in a folded text, in the order they stand there, the longest of each
+    place.
+    """
     for token in _TOKEN.finditer(folded):
         ends = list(_ends(section, folded, token))
         if ends:
@@ -195,7 +198,9 @@ def first(section: str, folded: str) -> Hit | None:
 
 
 def begins(section: str, folded: str) -> Hit | None:
-    """Return the phrase of a section that a folded text begins with; one with `…` in front may stand anywhere."""
+    """Return the phrase of a section that a folded text begins with; one with `…` in front may stand
+    anywhere.
+    """
     return next((hit for hit in find(section, folded) if hit.start == 0 or hit.phrase[0] == "…"), None)
 
 

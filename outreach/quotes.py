@@ -1,11 +1,11 @@
 """What a person wrote in a reply: without the letter it answers, signature, device line and disclaimer.
 
-Quotations are known by their marks (`>`), by the line above them ("On … wrote:"), by a separator, or by a block
-of headers, in the words of phrases/*.toml. An answer below or between quoted lines is kept whole, with what it
-answers: there a cut would lose words. A signature is cut only where nothing in it could be a sentence. In doubt
-a line stays: words that are lost are worse than a name too many. Time grows with the length of the text.
-Known limits: answers inside an Outlook quotation in another colour cannot be told from it; a name without a
-closing above it stays.
+Quotations are known by their marks (`>`), by the line above them ("On … wrote:"), by a separator, or by a
+block of headers, in the words of phrases/*.toml. An answer below or between quoted lines is kept whole, with
+what it answers: there a cut would lose words. A signature is cut only where nothing in it could be a
+sentence. In doubt a line stays: words that are lost are worse than a name too many. Time grows with the
+length of the text. Known limits: answers inside an Outlook quotation in another colour cannot be told from
+it; a name without a closing above it stays.
 """
 
 from __future__ import annotations
@@ -22,19 +22,22 @@ _RULE = re.compile(r"\s*[-_=*~#–—―─━]{3,}\s*")
 # SC> is The Bat!; » is a mark only where it does not open a German or Danish quotation.
 _MARKED = re.compile(r"\s{0,3}(?:[^\W\d_]{0,4}[>＞]|[|]|[»›](?![^»›]{0,2000}[«‹]))")
 _LABEL = re.compile(r"[>|\s*_]*([^:：@<>]{1,30}?)\s?[*_]*\s?[:：][*_]*(?:\s|$|(?=[^/\\]))(.*)")
-_CUT_ADDRESS = re.compile(r"(<[^<>\s@]{1,64}@[^<>\s]{1,255})\n> ?(?=\S[^\n]{0,40}:\s*\n)")  # as Gmail wraps it
+_CUT_ADDRESS = re.compile(
+    r"(<[^<>\s@]{1,64}@[^<>\s]{1,255})\n> ?(?=\S[^\n]{0,40}:\s*\n)"
+)  # as Gmail wraps it
 _CLOCK = re.compile(r"(?<![\d.])\d{1,2} ?[:.h時点] ?\d{2}(?![\d.])|\d時|\d点")
 _DATE = re.compile(r"\d{1,4} ?[./-] ?\d{1,2} ?[./-] ?\d{1,4}|\d{4}|\d{1,2}\.? [^\W\d]")
 _ADDRESS_AT_END = re.compile(r"<[^<>\s]+@[^<>\s]+>\W{0,3}$")
 _PS = re.compile(
-    r"\s*(?:[PРр]\.? ?[PРр]?\.? ?[SСс]\.?|p\.? ?d\.?|n\. ?b\.|п\.? ?[сп]\.?|з\.? ?[иіы]\.?|υ\.? ?γ\.?|נ\W{0,2}ב\.?|u\.? ?i\.|"
-    r"附言|又及|追伸|追记|ملاحظة|ملحوظة)[\s:：、.,–-]",
+    r"\s*(?:[PРр]\.? ?[PРр]?\.? ?[SСс]\.?|p\.? ?d\.?|n\. ?b\.|п\.? ?[сп]\.?|з\.? ?[иіы]\.?"
+    r"|υ\.? ?γ\.?|נ\W{0,2}ב\.?|u\.? ?i\.|附言|又及|追伸|追记|ملاحظة|ملحوظة)[\s:：、.,–-]",
     re.IGNORECASE,
 )
 _SENTENCE = re.compile(r"[.!?…;:؟。！？：][»”“\"’')\]]{0,3}\s*$")
 _SHORT_WORD = re.compile(r"(?:^|\W)\w{1,4}\.\W*$")  # z.o.o., e. V., A. P.
 _CONTACT = re.compile(
-    r"@|www\.|https?://|\+?\d[\d\s()/.-]{5,}\d|\||\b(?:tel|fax|mob|phone|e-?mail|тел|факс|моб)\b|℡", re.IGNORECASE
+    r"@|www\.|https?://|\+?\d[\d\s()/.-]{5,}\d|\||\b(?:tel|fax|mob|phone|e-?mail|тел|факс|моб)\b|℡",
+    re.IGNORECASE,
 )
 _AUTHOR = re.compile(r"\s*[-–—/]{1,2}\s?[^\W\d_][\w.'’-]*( [^\W\d_][\w.'’-]*){0,2}\s*")
 _LONGEST = 90  # characters of a line in a signature
@@ -56,7 +59,9 @@ def unquoted(text: str) -> list[str]:
 
 
 def own(text: str) -> str:
-    """Return what a person wrote, without the quoted lines between which it stands; the signature is there."""
+    """Return what a person wrote, without the quoted lines between which it stands; the signature is
+    there.
+    """
     return "\n".join(line for line in unquoted(text) if not is_quoted(line))
 
 
@@ -130,7 +135,9 @@ def _carets(lines: list[str], number: int) -> int:
 
 
 def _is_separator(line: str) -> str:
-    """Tell whether a line parts an answer from what it answers: with a rule around it, or only by its words."""
+    """Tell whether a line parts an answer from what it answers: with a rule around it, or only by its
+    words.
+    """
     folded = phrases.fold(line)
     core = folded.strip("-_=*>~# :.")
     if not core or len(core) > 120:
@@ -188,7 +195,9 @@ def _headers(lines: list[str], start: int) -> int:
 
 
 def _notes_headers(lines: list[str], start: int) -> int:
-    """Return where the block of Lotus Notes ends: name and date, then labels that stand alone on their lines."""
+    """Return where the block of Lotus Notes ends: name and date, then labels that stand alone on their
+    lines.
+    """
     if not _is_stamp(lines[start].strip()):
         return 0
     seen: set[str] = set()
@@ -210,7 +219,9 @@ def _is_opening(lines: list[str], start: int) -> bool:
 
 
 def _back(lines: list[str], number: int) -> int:
-    """Return where what belongs to a block of headers begins: rules, and Lotus Notes' line of name and date."""
+    """Return where what belongs to a block of headers begins: rules, and Lotus Notes' line of name and
+    date.
+    """
     place = number
     for above in range(number - 1, max(-1, number - 7), -1):
         line = lines[above].strip()
@@ -266,7 +277,11 @@ def _joined_attribution(lines: list[str], number: int, closed: bool, marked: boo
         telling = "@" in joined or _CLOCK.search(joined) is not None
         if not telling and not marked:
             continue  # "On 2 May the ministry wrote:" is what people say
-        bare = len(joined) < 120 and bool(_CLOCK.search(joined) and _DATE.search(joined)) and not _SENTENCE.search(joined)
+        bare = (
+            len(joined) < 120
+            and bool(_CLOCK.search(joined) and _DATE.search(joined))
+            and not _SENTENCE.search(joined)
+        )
         how = _is_attribution(phrases.fold(joined), closed or bare, marked)
         if how == "whole":
             return begin, number + 1
@@ -281,7 +296,9 @@ def _next_is_marked(lines: list[str], start: int) -> bool:
 
 
 def _is_attribution(folded: str, closed: bool, marked: bool) -> str:
-    """Tell whether a text leads to a quotation: known from its beginning ("whole"), from its end only, or not."""
+    """Tell whether a text leads to a quotation: known from its beginning ("whole"), from its end only, or
+    not.
+    """
     core = folded.rstrip(" :-")
     digits = any(char.isdigit() for char in core)
     found = ""
@@ -358,7 +375,9 @@ def _unsigned(lines: Sequence[str], below: bool = False) -> list[str]:
 
 
 def _undashed(lines: list[str], below: bool) -> list[str]:
-    """Cut at the mark of a signature (RFC 3676 §4.3). Without its blank it may be a divider: then only above one."""
+    """Cut at the mark of a signature (RFC 3676 §4.3). Without its blank it may be a divider: then only above
+    one.
+    """
     dashes = [number for number, line in enumerate(lines) if line.strip() in ("--", "—", "––")]
     if len(dashes) != 1:
         return lines
@@ -375,7 +394,9 @@ def _undashed(lines: list[str], below: bool) -> list[str]:
 
 
 def _undisclaimed(lines: list[str], below: bool) -> list[str]:
-    """Cut a legal or a scanner's paragraph, and all below it: only where the words have ended before, or surely."""
+    """Cut a legal or a scanner's paragraph, and all below it: only where the words have ended before, or
+    surely.
+    """
     ended = below
     for number, line in enumerate(lines):
         stripped = line.strip(" *_-#>|[]")
@@ -453,7 +474,9 @@ def _unclosed(lines: list[str]) -> list[str]:
 
 
 def _closing(lines: list[str], number: int) -> int:
-    """Return how many lines a closing has that begins here: one, or a formula of up to three; 0 if none does."""
+    """Return how many lines a closing has that begins here: one, or a formula of up to three; 0 if none
+    does.
+    """
     if _is_closing(lines[number]):
         return 1
     paragraph = [lines[number]]
@@ -510,7 +533,9 @@ def _may_be_said(line: str, strict: bool) -> bool:
 
 
 def _is_prose(line: str) -> bool:
-    """Tell whether somebody says something in a line: a sentence, or more words than a name or a function has."""
+    """Tell whether somebody says something in a line: a sentence, or more words than a name or a function
+    has.
+    """
     if not line.strip():
         return False
     words = len(line.split())

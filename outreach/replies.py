@@ -1,7 +1,7 @@
 """Mail that came back, from files: read, understood, told. Touches no ledger and no network.
 
-A file is one mail, as a mail program saves it (`.eml`), whatever its bytes. What is no mail at all is a problem
-with its file and what to do; the others are read all the same.
+A file is one mail, as a mail program saves it (`.eml`), whatever its bytes. What is no mail at all is a
+problem with its file and what to do; the others are read all the same.
 """
 
 from __future__ import annotations

@@ -101,9 +101,7 @@ def run(seed: int, seconds: float, files: int | None) -> tuple[Counter[str], int
     return done, failed
 
 
-def mutated(
-    data: bytes, other: bytes, dice: random.Random, poison: Sequence[bytes] = POISON
-) -> bytes:
+def mutated(data: bytes, other: bytes, dice: random.Random, poison: Sequence[bytes] = POISON) -> bytes:
     """Return a file with a few things wrong; of a spreadsheet mostly inside, or it is only a bad ZIP."""
     if data[:2] == b"PK" and dice.random() < 0.7:
         return mutated_inside(data, dice)

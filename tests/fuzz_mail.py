@@ -1,11 +1,14 @@
-"""Mutate mails that came back, and read them: none may raise, none may take a second, each is understood somehow.
+# ruff: noqa: E501 - tables read better with a case on a line
+"""Mutate mails that came back, and read them: none may raise, none may take a second, each is understood
+somehow.
 
     make fuzz                                   lists first, then mails, five minutes in all
     make fuzz ARGS="--minutes 1 --seed 7"
     PYTHONPATH=tests python tests/fuzz_mail.py --corpora DIR --replay FILE
 
-Takes the mails of tests/data/inbox/, and any others in a folder of real ones, cuts, splices, repeats and poisons them.
-A mail that breaks a rule is kept in fuzz-failures/. Time is the processor's, measured again before it counts.
+Takes the mails of tests/data/inbox/, and any others in a folder of real ones, cuts, splices, repeats and
+poisons them. A mail that breaks a rule is kept in fuzz-failures/. Time is the processor's, measured again
+before it counts.
 """
 
 from __future__ import annotations
@@ -47,7 +50,9 @@ def main() -> int:
     options.add_argument("--minutes", type=float, default=5.0)
     options.add_argument("--seed", type=int, default=None, help="default: another one each time")
     options.add_argument("--files", type=int, default=None, help="stop after so many")
-    options.add_argument("--corpora", type=Path, default=ROOT.parent / "shared" / "corpora", help="real mails")
+    options.add_argument(
+        "--corpora", type=Path, default=ROOT.parent / "shared" / "corpora", help="real mails"
+    )
     options.add_argument("--replay", type=Path)
     given = options.parse_args()
     if given.replay:
@@ -57,7 +62,10 @@ def main() -> int:
     print(f"seed {seed}")
     seeds = samples(given.corpora)
     done, failed = run(seeds, seed, given.minutes * 60, given.files)
-    print(f"{sum(done.values())} mails of {len(seeds)}: " + ", ".join(f"{n} {what}" for what, n in done.most_common()))
+    print(
+        f"{sum(done.values())} mails of {len(seeds)}: "
+        + ", ".join(f"{n} {what}" for what, n in done.most_common())
+    )
     print("no failure" if not failed else f"{failed} failures, in {FAILURES}")
     return 1 if failed else 0
 
@@ -66,7 +74,9 @@ def samples(corpora: Path) -> list[bytes]:
     """Return our mails, and real ones where there are any."""
     found = sorted(INBOX.glob("*.eml"))
     for kind in ("bounces", "autoreplies", "replytext"):
-        found += sorted(path for path in (corpora / kind).rglob("*") if path.suffix in (".eml", ".msg", ".txt"))
+        found += sorted(
+            path for path in (corpora / kind).rglob("*") if path.suffix in (".eml", ".msg", ".txt")
+        )
     return [path.read_bytes() for path in found]
 
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - tables read better with a case on a line
 """Bounces: whom they are about, what was the matter, and above all whether the address is dead."""
 
 from __future__ import annotations
@@ -14,7 +15,11 @@ DEAD, LIVES = True, False
     ("words", "reason", "dead"),
     [
         # nobody there
-        ("550 5.1.1 <a@b.example>: Recipient address rejected: User unknown in virtual mailbox table", "bad-mailbox", DEAD),
+        (
+            "550 5.1.1 <a@b.example>: Recipient address rejected: User unknown in virtual mailbox table",
+            "bad-mailbox",
+            DEAD,
+        ),
         ("550 No such user here", "bad-mailbox", DEAD),
         ("550 5.1.1 RESOLVER.ADR.RecipNotFound; not found", "bad-mailbox", DEAD),
         ("553 sorry, no mailbox here by that name (#5.7.1)", "bad-mailbox", DEAD),
@@ -22,7 +27,11 @@ DEAD, LIVES = True, False
         ("User ann (ann@b.example) not listed in Domino Directory", "bad-mailbox", DEAD),
         ("550 Mailbox unavailable", "bad-mailbox", DEAD),
         ("550-5.1.1 The email account that you tried to reach does not exist.", "bad-mailbox", DEAD),
-        ("554 delivery error: dd This user doesn't have a b.example account (ann@b.example) [0]", "bad-mailbox", DEAD),
+        (
+            "554 delivery error: dd This user doesn't have a b.example account (ann@b.example) [0]",
+            "bad-mailbox",
+            DEAD,
+        ),
         ("550 5.2.1 This mailbox has been deactivated", "bad-mailbox", DEAD),
         ("550 5.1.2 Host unknown (Name server: b.example: host not found)", "bad-mailbox", DEAD),
         ("Domain b.example does not exist", "bad-mailbox", DEAD),
@@ -39,13 +48,25 @@ DEAD, LIVES = True, False
         ("550 5.1.1 blocked by zen.list.example", "spam", LIVES),
         ("550 5.7.1 Unauthenticated email is not accepted due to the domain's DMARC policy", "spam", LIVES),
         ("552 5.3.4 Message size exceeds fixed limit", "size", LIVES),
-        ("550 5.7.133 RESOLVER.RST.SenderNotAuthenticatedForGroup; authentication required", "refused", LIVES),
+        (
+            "550 5.7.133 RESOLVER.RST.SenderNotAuthenticatedForGroup; authentication required",
+            "refused",
+            LIVES,
+        ),
         ("554 <a@b.example>: Relay access denied", "relay", LIVES),
         ("450 4.2.0 Greylisted, please try again in 5 minutes", "busy", LIVES),
-        ("550 5.2.1 The user you are trying to contact is receiving mail at a rate that prevents", "busy", LIVES),
+        (
+            "550 5.2.1 The user you are trying to contact is receiving mail at a rate that prevents",
+            "busy",
+            LIVES,
+        ),
         ("5.4.6 mail forwarding loop for a@b.example", "loop", LIVES),
         # the sender is the unknown one
-        ("550 Sender address rejected: undeliverable address: User unknown in virtual mailbox table", "spam", LIVES),
+        (
+            "550 Sender address rejected: undeliverable address: User unknown in virtual mailbox table",
+            "spam",
+            LIVES,
+        ),
         ("550 Sender verify failed: no such user here", "spam", LIVES),
         ("501 5.5.2 Helo command rejected: Host not found", "spam", LIVES),
         ("550 your domain has no MX records", "spam", LIVES),
@@ -115,7 +136,9 @@ def test_the_address_in_a_field(field: str, address: str) -> None:
     assert bounces.address(field) == address
 
 
-def words(text: str, subject: str = "Mail delivery failed", sender: str = "MAILER-DAEMON@mx.example") -> inbound.Inbound:
+def words(
+    text: str, subject: str = "Mail delivery failed", sender: str = "MAILER-DAEMON@mx.example"
+) -> inbound.Inbound:
     return inbound.read(
         f"From: {sender}\nTo: press@committee.example\nReturn-Path: <>\nSubject: {subject}\n\n{text}\n".encode()
     )
@@ -158,7 +181,10 @@ def test_the_returned_letter_tells_to_whom_when_nothing_else_does() -> None:
     [
         ("Final-Recipient: rfc822; ann@party.example\nAction: failed\nStatus: 5.1.1\n", "7bit"),
         ("Final-Recipient: rfc822; ann=40party.example\nAction: failed\nStatus: 5.1.1\n", "quoted-printable"),
-        ("RmluYWwtUmVjaXBpZW50OiByZmM4MjI7IGFubkBwYXJ0eS5leGFtcGxlCkFjdGlvbjogZmFpbGVkClN0YXR1czogNS4xLjEK\n", "base64"),
+        (
+            "RmluYWwtUmVjaXBpZW50OiByZmM4MjI7IGFubkBwYXJ0eS5leGFtcGxlCkFjdGlvbjogZmFpbGVkClN0YXR1czogNS4xLjEK\n",
+            "base64",
+        ),
     ],
 )
 def test_a_report_is_read_in_any_transfer_encoding(fields: str, encoding: str) -> None:
@@ -168,7 +194,9 @@ def test_a_report_is_read_in_any_transfer_encoding(fields: str, encoding: str) -
         f"--b\n\nSorry.\n--b\nContent-Type: message/delivery-status\nContent-Transfer-Encoding: {encoding}\n\n{head}{fields}\n--b--\n"
     )
     found = bounces.from_report(inbound.read(raw.encode()))
-    assert [(one.recipient, one.status, one.permanent) for one in found] == [("ann@party.example", "5.1.1", True)]
+    assert [(one.recipient, one.status, one.permanent) for one in found] == [
+        ("ann@party.example", "5.1.1", True)
+    ]
 
 
 def test_failures_come_first_of_several_recipients() -> None:
@@ -178,14 +206,25 @@ def test_failures_come_first_of_several_recipients() -> None:
         b"Final-Recipient: rfc822; a@b.example\nAction: delivered\nStatus: 2.0.0\n\n"
         b"Final-Recipient: rfc822; ann@party.example\nAction: failed\nStatus: 5.1.1\n\n--b--\n"
     )
-    assert [one.recipient for one in bounces.from_report(inbound.read(raw))] == ["ann@party.example", "a@b.example"]
+    assert [one.recipient for one in bounces.from_report(inbound.read(raw))] == [
+        "ann@party.example",
+        "a@b.example",
+    ]
 
 
 @pytest.mark.parametrize(
     ("subject", "text", "headers"),
     [
-        ("Re: Mail delivery failed", "Your message could not be delivered, you wrote. To whom?", "Return-Path: <ann@party.example>"),
-        ("Mail delivery failed?", "Your message could not be delivered to ann@party.example.", "Return-Path: <ann@party.example>"),
+        (
+            "Re: Mail delivery failed",
+            "Your message could not be delivered, you wrote. To whom?",
+            "Return-Path: <ann@party.example>",
+        ),
+        (
+            "Mail delivery failed?",
+            "Your message could not be delivered to ann@party.example.",
+            "Return-Path: <ann@party.example>",
+        ),
         ("A letter", "The letter to the prison was returned to sender.", "Return-Path: <>"),
     ],
 )

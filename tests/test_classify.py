@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - tables read better with a case on a line
 """Kinds of mail by their evidence: one header, one sentence, one trap at a time."""
 
 from __future__ import annotations
@@ -144,7 +145,9 @@ def test_a_circular_is_neither_a_reply_nor_an_opt_out() -> None:
     assert kind(text, "News of May", List_Unsubscribe="<mailto:leave@list.example>") == "other"
 
 
-def report(kind: str, fields: str, text: str = "See below.", subject: str = "Report", sender: str = "x@mx.example") -> bytes:
+def report(
+    kind: str, fields: str, text: str = "See below.", subject: str = "Report", sender: str = "x@mx.example"
+) -> bytes:
     return (
         f"From: {sender}\nTo: press@committee.example\nSubject: {subject}\nDate: Tue, 8 May 2012 09:00:00 +0200\n"
         f"Content-Type: multipart/report; report-type={kind.partition('/')[2]}; boundary=b\n\n"
@@ -155,7 +158,13 @@ def report(kind: str, fields: str, text: str = "See below.", subject: str = "Rep
 
 @pytest.mark.parametrize(
     ("about", "expected"),
-    [("abuse", "complaint"), ("fraud", "complaint"), ("opt-out", "opt-out"), ("not-spam", "other"), ("auth-failure", "other")],
+    [
+        ("abuse", "complaint"),
+        ("fraud", "complaint"),
+        ("opt-out", "opt-out"),
+        ("not-spam", "other"),
+        ("auth-failure", "other"),
+    ],
 )
 def test_feedback_reports_say_what_they_are(about: str, expected: str) -> None:
     raw = report("message/feedback-report", f"Feedback-Type: {about}\nUser-Agent: x\nVersion: 1\n")
@@ -164,7 +173,13 @@ def test_feedback_reports_say_what_they_are(about: str, expected: str) -> None:
 
 @pytest.mark.parametrize(
     ("action", "expected"),
-    [("failed", "bounce"), ("delayed", "other"), ("delivered", "other"), ("relayed", "other"), ("expanded", "other")],
+    [
+        ("failed", "bounce"),
+        ("delayed", "other"),
+        ("delivered", "other"),
+        ("relayed", "other"),
+        ("expanded", "other"),
+    ],
 )
 def test_delivery_reports_say_what_happened(action: str, expected: str) -> None:
     fields = f"Reporting-MTA: dns; mx.example\n\nFinal-Recipient: rfc822; ann@party.example\nAction: {action}\nStatus: 5.1.1\n"
@@ -177,10 +192,18 @@ def test_delivery_reports_say_what_happened(action: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("disposition", "text", "expected"),
     [
-        ("automatic-action/MDN-sent-automatically; deleted", "was automatically rejected: I take no mass mail.", "bounce"),
+        (
+            "automatic-action/MDN-sent-automatically; deleted",
+            "was automatically rejected: I take no mass mail.",
+            "bounce",
+        ),
         ("manual-action/MDN-sent-manually; displayed", "was read.", "other"),
         ("manual-action/MDN-sent-automatically; deleted", "was deleted without being read.", "other"),
-        ("automatic-action/MDN-sent-automatically; deleted", "was deleted without being read on Monday.", "other"),
+        (
+            "automatic-action/MDN-sent-automatically; deleted",
+            "was deleted without being read on Monday.",
+            "other",
+        ),
         ("automatic-action/MDN-sent-automatically; dispatched", "", "other"),
     ],
 )
@@ -190,7 +213,10 @@ def test_a_refusal_may_come_as_a_disposition_notification(disposition: str, text
     assert answer.kind == expected
     assert not any(one.permanent for one in answer.bounces)
     if expected == "bounce":
-        assert (answer.bounces[0].recipient, answer.bounces[0].reason) == ("ann@party.example", Reason.REFUSED)
+        assert (answer.bounces[0].recipient, answer.bounces[0].reason) == (
+            "ann@party.example",
+            Reason.REFUSED,
+        )
 
 
 def test_a_mailbot_that_wraps_its_answer_into_a_report_is_an_automatic_answer() -> None:
@@ -200,11 +226,15 @@ def test_a_mailbot_that_wraps_its_answer_into_a_report_is_an_automatic_answer() 
 
 
 def test_a_person_who_forwards_a_bounce_is_a_person() -> None:
-    inner = report("message/delivery-status", "Final-Recipient: rfc822; a@b.example\nAction: failed\nStatus: 5.1.1\n")
+    inner = report(
+        "message/delivery-status", "Final-Recipient: rfc822; a@b.example\nAction: failed\nStatus: 5.1.1\n"
+    )
     raw = (
         b"From: ann@party.example\nSubject: Fwd: Undelivered Mail Returned to Sender\n"
         b"Content-Type: multipart/mixed; boundary=outer\n\n--outer\nContent-Type: text/plain\n\n"
-        b"Look what I got. Is this address wrong?\n--outer\nContent-Type: message/rfc822\n\n" + inner + b"\n--outer--\n"
+        b"Look what I got. Is this address wrong?\n--outer\nContent-Type: message/rfc822\n\n"
+        + inner
+        + b"\n--outer--\n"
     )
     answer = classify.read(raw)
     assert (answer.kind, answer.text) == ("reply", "Look what I got. Is this address wrong?")

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - tables read better with a case on a line
 """Any bytes are read as a mail: in every charset and transfer encoding, broken in every way, in bounded time."""
 
 from __future__ import annotations
@@ -10,8 +11,17 @@ import pytest
 
 from outreach import charsets, classify, inbound
 
-GREEK, RUSSIAN, POLISH = "Δεν είμαι στο γραφείο.", "Мы поддерживаем ваше обращение.", "Zażółć gęślą jaźń, prosimy o pomoc."
-JAPANESE, CHINESE, HEBREW, ARABIC = "署名に賛同します。", "我们支持你们的呼吁。", "אנחנו תומכים בפנייה שלכם.", "نحن ندعم نداءكم."
+GREEK, RUSSIAN, POLISH = (
+    "Δεν είμαι στο γραφείο.",
+    "Мы поддерживаем ваше обращение.",
+    "Zażółć gęślą jaźń, prosimy o pomoc.",
+)
+JAPANESE, CHINESE, HEBREW, ARABIC = (
+    "署名に賛同します。",
+    "我们支持你们的呼吁。",
+    "אנחנו תומכים בפנייה שלכם.",
+    "نحن ندعم نداءكم.",
+)
 
 
 def mail(body: bytes, head: str = "") -> inbound.Inbound:
@@ -42,7 +52,9 @@ def mail(body: bytes, head: str = "") -> inbound.Inbound:
 @pytest.mark.parametrize("encoding", ["8bit", "quoted-printable", "base64"])
 def test_every_charset_in_every_transfer_encoding(text: str, charset: str, encoding: str) -> None:
     data = text.encode(charset)
-    body = {"8bit": data, "quoted-printable": quopri.encodestring(data), "base64": base64.encodebytes(data)}[encoding]
+    body = {"8bit": data, "quoted-printable": quopri.encodestring(data), "base64": base64.encodebytes(data)}[
+        encoding
+    ]
     head = f"Content-Type: text/plain; charset={charset}\nContent-Transfer-Encoding: {encoding}\n"
     assert mail(body, head).text.strip() == text
 

@@ -1,7 +1,7 @@
 """Mail as it comes back: each mail of tests/data/inbox is understood as the JSON beside it says.
 
-All were written for this project, in the shapes of the programs that their names and `shows` tell, and what is
-expected is what a careful secretary would say. `text` is compared line by line.
+All were written for this project, in the shapes of the programs that their names and `shows` tell, and what
+is expected is what a careful secretary would say. `text` is compared line by line.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Words of mail in 24 languages: found in any spelling, never across words, and none of them in our own letters."""
+"""Words of mail in 24 languages: found in any spelling, never across words, and none in our own letters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,32 @@ from outreach import phrases
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "outreach/phrases").glob("*.toml"))
 SECTIONS = set(tomllib.loads((ROOT / "outreach/phrases/en.toml").read_text("utf-8")))
-TWENTY_FOUR = "en ru de fr es it pt el tr pl sv fi nl uk ar he da nb cs hu ro bg ja zh".split()
+TWENTY_FOUR = [
+    "en",
+    "ru",
+    "de",
+    "fr",
+    "es",
+    "it",
+    "pt",
+    "el",
+    "tr",
+    "pl",
+    "sv",
+    "fi",
+    "nl",
+    "uk",
+    "ar",
+    "he",
+    "da",
+    "nb",
+    "cs",
+    "hu",
+    "ro",
+    "bg",
+    "ja",
+    "zh",
+]
 OURS = sorted((ROOT / "templates/_languages").glob("*.toml"))
 LETTERS = sorted(path for path in (ROOT / "templates").glob("*/*.md"))
 

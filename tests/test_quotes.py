@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - tables read better with a case on a line
 """What a person wrote: never a word less, and of the quoted letter not a line, in the shapes of many programs."""
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ SHAPES = {
     f"Do: Anna\nTemat: Solidarność\n\n{PLAIN}",
     "Outlook.com, ar": "________________________________\nمن: Committee <press@committee.example>\n"
     f"تم الإرسال: 14 مايو 2012\nإلى: Ann\nالموضوع: تضامن\n\n{PLAIN}",
-    "Foxmail": "发件人： Committee\n发送时间： 2012-05-14 10:05\n收件人： ann@party.example\n主题： Solidarity\n\n" + PLAIN,
+    "Foxmail": "发件人： Committee\n发送时间： 2012-05-14 10:05\n收件人： ann@party.example\n主题： Solidarity\n\n"
+    + PLAIN,
     "GroupWise": f">>> Committee <press@committee.example> 05/14/12 10:05 >>>\n{PLAIN}",
     "Proton": f"‐‐‐‐‐‐‐ Original Message ‐‐‐‐‐‐‐\nOn Monday, May 14th, 2012 at 10:05, Committee <p@committee.example> wrote:\n\n{MARKED}",
     "The Bat!": "\n".join(f"SC> {line}" for line in LETTER if line),
@@ -109,13 +111,19 @@ def test_answers_below_and_between_stay_whole(text: str) -> None:
 
 
 def test_the_end_of_a_wrapped_quoted_line_is_no_answer() -> None:
-    text = "Yes.\n\n> people are in prison for a demonstration on the sixth of May, in\nmoscow.\n> Please write."
+    text = (
+        "Yes.\n\n> people are in prison for a demonstration on the sixth of May, in\nmoscow.\n> Please write."
+    )
     assert quotes.visible(text) == "Yes."
 
 
-@pytest.mark.parametrize("mark", ["P.S.", "PS:", "П.С.", "З.І.", "Υ.Γ.", "נ.ב.", "追伸：", "附言：", "ملاحظة:"])
+@pytest.mark.parametrize(
+    "mark", ["P.S.", "PS:", "П.С.", "З.І.", "Υ.Γ.", "נ.ב.", "追伸：", "附言：", "ملاحظة:"]
+)
 def test_a_postscript_stays(mark: str) -> None:
-    shown = quotes.visible(f"We sign it.\n\nBest regards,\nAnn Lee\n\n{mark} Send us the leaflet.\n\n{SHAPES['Gmail']}")
+    shown = quotes.visible(
+        f"We sign it.\n\nBest regards,\nAnn Lee\n\n{mark} Send us the leaflet.\n\n{SHAPES['Gmail']}"
+    )
     assert shown == f"We sign it.\n\n{mark} Send us the leaflet."
 
 
@@ -125,8 +133,14 @@ def test_a_postscript_stays(mark: str) -> None:
         ("Best regards,\nAnn", "Best regards,\nAnn"),  # all there is
         ("Yes\n\n/Ann", "Yes"),
         ("Yes.\n\n-Ann Lee", "Yes."),
-        ("Yes.\n--\nWe mean it, all of us here.\n--\nReally.", "Yes.\n--\nWe mean it, all of us here.\n--\nReally."),
-        ("Sent from my desk, which is easier than my phone.", "Sent from my desk, which is easier than my phone."),
+        (
+            "Yes.\n--\nWe mean it, all of us here.\n--\nReally.",
+            "Yes.\n--\nWe mean it, all of us here.\n--\nReally.",
+        ),
+        (
+            "Sent from my desk, which is easier than my phone.",
+            "Sent from my desk, which is easier than my phone.",
+        ),
         ("Thank you.\n\nPlease take me off your list.", "Thank you.\n\nPlease take me off your list."),
         ("Thanks\nplease remove me from your list", "Thanks\nplease remove me from your list"),
         ("", ""),
@@ -148,7 +162,14 @@ def test_a_legal_paragraph_goes_only_where_the_words_have_ended() -> None:
 
 
 def test_long_texts_take_no_longer_than_long() -> None:
-    for text in ("> x\n" * 100_000, "On \n" * 50_000, "Regards,\n" * 50_000, "a:\n" * 50_000, "x" * 2_000_000, "-- \n" * 9_999):
+    for text in (
+        "> x\n" * 100_000,
+        "On \n" * 50_000,
+        "Regards,\n" * 50_000,
+        "a:\n" * 50_000,
+        "x" * 2_000_000,
+        "-- \n" * 9_999,
+    ):
         quotes.visible(text[:200_000])
 
 
@@ -162,7 +183,10 @@ def test_long_texts_take_no_longer_than_long() -> None:
         ("<div>One</div><div>Two</div>", "One\nTwo"),
         ('<div>Yes</div><blockquote type="cite"><div>quoted</div></blockquote>', "Yes\n\n> quoted"),
         ('<p>Yes</p><blockquote class="gmail_quote"><p>a</p><p>b</p></blockquote>', "Yes\n\n> a\n>\n> b"),
-        ('Yes<blockquote style="margin:0 0 0 40px;border:none;padding:0px">indented</blockquote>', "Yes\n\nindented"),
+        (
+            'Yes<blockquote style="margin:0 0 0 40px;border:none;padding:0px">indented</blockquote>',
+            "Yes\n\nindented",
+        ),
         ("Yes<blockquote>indented</blockquote>", "Yes\n\nindented"),
         ('Yes<div name="quote" style="border-left:2px solid #C3D9E5"><p>a</p></div>', "Yes\n\n> a"),
         ("<ol><li>a</li><li>b</li></ol><ul><li>c</li></ul>", "1. a\n2. b\n\n* c"),
@@ -181,5 +205,11 @@ def test_html_is_read_as_a_reader_sees_it(source: str, text: str) -> None:
 
 
 def test_deep_and_broken_html_is_read_in_time() -> None:
-    for source in ("<div>" * 20_000 + "x", "<blockquote type=cite>" * 5_000 + "x", "<" * 300_000, "<p " * 50_000, "&" * 300_000):
+    for source in (
+        "<div>" * 20_000 + "x",
+        "<blockquote type=cite>" * 5_000 + "x",
+        "<" * 300_000,
+        "<p " * 50_000,
+        "&" * 300_000,
+    ):
         hypertext.to_text(source)

@@ -13,7 +13,9 @@ INBOX = Path(__file__).parent / "data" / "inbox"
 
 
 def test_scripts_get_each_mail_in_the_order_given(project: Project) -> None:
-    names = [str(INBOX / f"{name}.eml") for name in ("mta-exim-user-unknown", "de-absence-lotus", "en-gmail-reply")]
+    names = [
+        str(INBOX / f"{name}.eml") for name in ("mta-exim-user-unknown", "de-absence-lotus", "en-gmail-reply")
+    ]
     files = [name for name in names if Path(name).exists()]
     done = project.run("replies", "classify", "--json", *files)
     found = json.loads(done.stdout)
@@ -59,7 +61,11 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_read(project: Project) -> 
     files = ("missing.eml", "good.eml", "empty.eml", "outlook.msg", "folder", "box")
     done = project.run("replies", "classify", "--json", *files, code=65)
     assert [one["file"] for one in json.loads(done.stdout)] == ["good.eml", "box"]
-    for name in ("missing.eml: cannot be read", "empty.eml: is empty", "outlook.msg: is a message of Outlook"):
+    for name in (
+        "missing.eml: cannot be read",
+        "empty.eml: is empty",
+        "outlook.msg: is a message of Outlook",
+    ):
         assert name in done.stderr
     assert "folder: cannot be read: Is a directory (name the files in it: folder/*)" in done.stderr
     assert "box: holds several mails; only the first was read" in done.stderr
@@ -71,7 +77,8 @@ def test_without_a_file_it_says_how(project: Project) -> None:
 
 @pytest.mark.parametrize("json_too", [True, False])
 def test_a_hostile_mail_cannot_command_the_terminal(project: Project, json_too: bool) -> None:
-    text = "Subject: =?utf-8?q?=1B[31mRe:_x?=\nX-Autoreply: \x1b]0;x\x07\n\nhello \x1b[2J \x9b31m \u202e there\n\n> q\n"
+    head = "Subject: =?utf-8?q?=1B[31mRe:_x?=\nX-Autoreply: \x1b]0;x\x07\n"
+    text = f"{head}\nhello \x1b[2J \x9b31m \u202e there\n\n> q\n"
     project.write("a.eml", text)
     done = project.run("replies", "classify", *(["--json"] if json_too else []), "a.eml")
     assert done.returncode == 0
