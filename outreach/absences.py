@@ -20,7 +20,7 @@ from outreach import languages, phrases
 
 _TOKEN = re.compile(r"\d+|[^\W\d_]+|[^\w\s]")
 _NUMERIC = re.compile(
-    r"(?<![\d./])(?<!\d-)(\d{1,4})\s?([./-])\s?(\d{1,2})(?:\s?\2\s?(\d{2,4}))?\.?(?![\d/]|\.\d|-\d\d?\D)"
+    r"(?<![\d./])(\d{1,4})\s?([./-])\s?(\d{1,2})(?:\s?\2\s?(\d{2,4}))?\.?(?![\d/]|\.\d|-\d\d?\D)"
 )
 _ROMAN = re.compile(r"(?<![\w.])(\d{1,2})[.\s]\s?(i{1,3}|iv|v|vi{1,3}|ix|x|xi{1,2})[.\s]\s?(\d{4})")
 _ROMANS = dict(
@@ -349,11 +349,13 @@ def _numeric(match: re.Match[str], language: str, sent: datetime.date) -> dateti
     if len(first) >= 3:
         year = int(first) + (1911 if len(first) == 3 else 0)
         return _day(year, int(second), int(third), sent) if third else None
-    if third is None and mark == "-":
+    if third is None and mark == "-" and language != "nl":
         return None
     year = int(third or 0)
     year += 2000 if 0 < year < 100 else 0
     readings = [(int(second), int(first))]  # month, day
+    if mark == "." and language == "hu" and third is None:
+        readings = [(int(first), int(second))]
     if mark != ".":
         readings.append((int(first), int(second)))
     if third and len(first) == 2 and len(third) == 2 and language in ("ja", "zh", "hu", "sv"):

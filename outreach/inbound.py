@@ -224,7 +224,8 @@ def _walk(mail: Message) -> Iterator[tuple[Message, int, int]]:
             alternative = alternative or count
         if not kind.startswith("multipart/"):
             depth += 1
-        stack += [(each, depth, alternative, level + 1) for each in reversed(inner)]
+        messages = [each for each in inner if isinstance(each, Message)]
+        stack += [(each, depth, alternative, level + 1) for each in reversed(messages)]
 
 
 def _part(one: Message, kind: str, depth: int, alternative: int) -> Part:

@@ -41,7 +41,7 @@ TELLING_HEADERS = (
 # Title words that nobody writes before a colon but programs.
 _OF_PROGRAMS = re.compile(
     r"autom|otomat|auto-?rep|autore|auto-?res|out of (?:the )?office|abwesen|автомат|автоот|αυτοματ"
-    r"|自動|自动|تلقائي|אוטומט"
+    r"|自動|自动|تلقايي|אוטומט"
 )
 
 

@@ -10,12 +10,15 @@ opt-out. Pure.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from outreach import machines, phrases, subjects
 
-_SENTENCES = re.compile(r"(?<=[.!?;])\s+|[。！？；]|\n\s*\n")
+_SENTENCES = re.compile(r"(?<=\w\w[.!?;])\s+|[。！？；]|\n\s*\n")
 _PARTS = re.compile(r"\s[-–—|:]\s|[:：]\s")
 _NOT_LETTERS = re.compile(r"[\W\d_]+")
+_REACH = 80  # characters behind a phrase
+_WRAPPED = 60  # characters; programs break lines later
 _MOST_WORDS = 40  # below a subject that says STOP
 
 
@@ -24,8 +27,9 @@ def find(subject: str, text: str) -> tuple[str, phrases.Hit] | None:
     if whole := alone(text):
         return f"the whole text is “{whole.phrase}”", whole
     for sentence in _SENTENCES.split(text[:12_000]):
-        if hit := wish(phrases.fold(sentence)):
-            return f"text “{hit.phrase}”", hit
+        for part in _parts(sentence):
+            if hit := wish(phrases.fold(part)):
+                return f"text “{hit.phrase}”", hit
     if not text.strip() or not subjects.is_answer(subject):  # "Re: STOP" may answer a letter of that name
         bare = subjects.bare(subject)
         title = next((hit for part in (bare, *_PARTS.split(bare)) if (hit := alone(part))), None)
@@ -35,12 +39,21 @@ def find(subject: str, text: str) -> tuple[str, phrases.Hit] | None:
     return _in_a_line(text)
 
 
+def _parts(sentence: str) -> Iterator[str]:
+    """Yield a sentence, and what stands above a line break that no program made: a name may follow."""
+    yield sentence
+    lines = sentence.split("\n")
+    for number, line in enumerate(lines[:-1][:5]):
+        if len(line) < _WRAPPED:
+            yield "\n".join(lines[: number + 1])
+
+
 def _in_a_line(text: str) -> tuple[str, phrases.Hit] | None:
     """Return a first line that is only such a word, when hardly more than a name stands below."""
     first, *rest = [line for line in text.split("\n") if line.strip()] or [""]
     below = " ".join(rest)
     hit = alone(first) if rest and len(rest) <= 3 else None
-    if hit and len(below.split()) <= 4 and not re.search(r"[.!?。！？]\s*$", below):
+    if hit and len(below.split()) <= 4 and not re.search(r"[.!?。！？](?:\s|$)", below):
         return f"a line is “{hit.phrase}”", hit
     return None
 
@@ -62,29 +75,42 @@ def wish(sentence: str) -> phrases.Hit | None:
     """Return the phrase by which a folded sentence wishes for no more mail, if nothing turns the wish
     round.
     """
-    if phrases.first("opt_out_not", sentence):
-        return None
+    vetoes = {one for hit in phrases.find("opt_out_not", sentence) for one in hit.languages}
     for section in ("opt_out", "opt_out_open"):
         for hit in phrases.find(section, sentence):
-            if _negated(sentence, hit) or machines.quoted(sentence, hit):
+            if vetoes & set(hit.languages) or _negated(sentence, hit) or machines.quoted(sentence, hit):
                 continue
             rest = sentence[hit.end :].strip(" .,!;:?")
-            if section == "opt_out" or not rest or phrases.first("mail_words", rest[:80]):
+            polite = phrases.begins("closing", rest) or phrases.begins("thanks", rest)
+            if section == "opt_out" or not rest or polite or _about_mail(rest, hit):
                 return hit
     return None
+
+
+def _about_mail(rest: str, hit: phrases.Hit) -> bool:
+    found = phrases.find("mail_words", rest[:_REACH])
+    return any(set(one.languages) & set(hit.languages) for one in found)
 
 
 def _negated(sentence: str, hit: phrases.Hit) -> bool:
     """Tell whether a word right before or behind turns a wish round: up to four words, not across a comma."""
     before = re.split(r"[,.:;()]", sentence[: hit.start])[-1]
     behind = re.split(r"[,.:;()]", sentence[hit.end :])[0]
+    inside = sentence[hit.start : hit.end] if "…" in hit.phrase else ""
     for language in hit.languages:
         words = phrases.negations().get(language, frozenset())
+        said = phrases.fold(hit.phrase)
+        if any(_has_word(inside, word) and not _has_word(said, word) for word in words):
+            return True
         if language in ("ja", "zh"):
             if any(before.endswith(word) or behind.startswith(word) for word in words):
                 return True
             continue
         near = " ".join(before.split()[-4:]), " ".join(behind.split()[:2])
-        if any(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", part) for word in words for part in near):
+        if any(_has_word(part, word) for word in words for part in near):
             return True
     return False
+
+
+def _has_word(text: str, word: str) -> bool:
+    return word in text and re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text) is not None

@@ -550,7 +550,7 @@ def _is_prose(line: str) -> bool:
     if ended and words > 2:
         return words > 5 or not _SHORT_WORD.search(line)
     small = sum(word[0].islower() for word in line.split())
-    return (words > 8 and small * 2 > words) or (words > 4 and re.search(r"\w{3,}[.!?] \w", line) is not None)
+    return (words > 8 and small * 2 > words) or (words > 4 and re.search(r"\w{5,}[.!?] \w", line) is not None)
 
 
 def tidy(lines: Sequence[str]) -> str:
