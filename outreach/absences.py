@@ -92,7 +92,8 @@ def returns(text: str, language: str, sent: datetime.date | None, away: bool = T
 
 
 def _beside_all(folded: str, hits: Iterable[phrases.Hit], found: list[_Found]) -> list[datetime.date]:
-    return [date for hit in hits if (date := _beside(folded, hit, found)) is not None]
+    said = (hit for hit in hits if not phrases.negated(folded, hit))  # "I will not be back before …"
+    return [date for hit in said if (date := _beside(folded, hit, found)) is not None]
 
 
 def _is_about_absence(folded: str, hit: phrases.Hit) -> bool:

@@ -78,7 +78,11 @@ def wish(sentence: str) -> phrases.Hit | None:
     vetoes = {one for hit in phrases.find("opt_out_not", sentence) for one in hit.languages}
     for section in ("opt_out", "opt_out_open"):
         for hit in phrases.find(section, sentence):
-            if vetoes & set(hit.languages) or _negated(sentence, hit) or machines.quoted(sentence, hit):
+            if (
+                vetoes & set(hit.languages)
+                or phrases.negated(sentence, hit)
+                or machines.quoted(sentence, hit)
+            ):
                 continue
             rest = sentence[hit.end :].strip(" .,!;:?")
             polite = phrases.begins("closing", rest) or phrases.begins("thanks", rest)
@@ -90,27 +94,3 @@ def wish(sentence: str) -> phrases.Hit | None:
 def _about_mail(rest: str, hit: phrases.Hit) -> bool:
     found = phrases.find("mail_words", rest[:_REACH])
     return any(set(one.languages) & set(hit.languages) for one in found)
-
-
-def _negated(sentence: str, hit: phrases.Hit) -> bool:
-    """Tell whether a word right before or behind turns a wish round: up to four words, not across a comma."""
-    before = re.split(r"[,.:;()]", sentence[: hit.start])[-1]
-    behind = re.split(r"[,.:;()]", sentence[hit.end :])[0]
-    inside = sentence[hit.start : hit.end] if "…" in hit.phrase else ""
-    for language in hit.languages:
-        words = phrases.negations().get(language, frozenset())
-        said = phrases.fold(hit.phrase)
-        if any(_has_word(inside, word) and not _has_word(said, word) for word in words):
-            return True
-        if language in ("ja", "zh"):
-            if any(before.endswith(word) or behind.startswith(word) for word in words):
-                return True
-            continue
-        near = " ".join(before.split()[-4:]), " ".join(behind.split()[:2])
-        if any(_has_word(part, word) for word in words for part in near):
-            return True
-    return False
-
-
-def _has_word(text: str, word: str) -> bool:
-    return word in text and re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text) is not None

@@ -283,6 +283,30 @@ def negations() -> dict[str, frozenset[str]]:
     }
 
 
+def negated(sentence: str, hit: Hit) -> bool:
+    """Tell whether a word right before or behind turns a wish round: up to four words, not across a comma."""
+    before = re.split(r"[,.:;()]", sentence[: hit.start])[-1]
+    behind = re.split(r"[,.:;()]", sentence[hit.end :])[0]
+    inside = sentence[hit.start : hit.end] if "…" in hit.phrase else ""
+    for language in hit.languages:
+        words = negations().get(language, frozenset())
+        said = fold(hit.phrase)
+        if any(_has_word(inside, word) and not _has_word(said, word) for word in words):
+            return True
+        if language in ("ja", "zh"):
+            if any(before.endswith(word) or behind.startswith(word) for word in words):
+                return True
+            continue
+        near = " ".join(before.split()[-4:]), " ".join(behind.split()[:2])
+        if any(_has_word(part, word) for word in words for part in near):
+            return True
+    return False
+
+
+def _has_word(text: str, word: str) -> bool:
+    return word in text and re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text) is not None
+
+
 # Letters that only one of our languages has, or that it has far more often; in folded text they are gone.
 _LETTERS = {
     "uk": "іїєґ",

@@ -522,6 +522,8 @@ def _is_signature(lines: Sequence[str], strict: bool) -> bool:
     some = [line for line in lines if line.strip() and not _RULE.fullmatch(line)]
     if len(some) > _SIGNATURE or any(is_quoted(line) or _is_prose(line) for line in some):
         return False
+    if strict and any(line.rstrip().endswith((":", "：")) for line in some):
+        return False  # "Thanks. These sign:"
     return not some or _CONTACT.search(some[0]) is not None or not _may_be_said(some[0], strict)
 
 
