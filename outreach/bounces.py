@@ -200,8 +200,8 @@ def words_of_failure(mail: Inbound) -> str:
     inside = phrases.first("bounce_text", phrases.fold(own_words(mail.text)[:6000]))
     signs = [
         sender,
-        f"subject “{title.phrase}”" if title else "",
-        f"text “{inside.phrase}”" if inside else "",
+        f"subject “{title.said}”" if title else "",
+        f"text “{inside.said}”" if inside else "",
     ]
     weak = sender.startswith("empty")  # people's mail may have lost its path
     if sum(map(bool, signs)) < 2 or (weak and not title):

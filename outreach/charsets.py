@@ -276,14 +276,15 @@ def _likely(data: bytes) -> str:
     """Return the encoding of a text mostly of other than Latin letters, by the first reading that makes
     sense.
     """
+    sensible = []
     for name in (one for family in _FAMILIES for one in family if one not in _EAGER):
-        try:
+        with contextlib.suppress(UnicodeDecodeError):
             text = data.decode(name)
-        except UnicodeDecodeError:
-            continue
-        if _letters_beyond(text) > _MOSTLY and _plausible(text):
-            return name
-    best = _best(data)
+            if _letters_beyond(text) > _MOSTLY and _plausible(text):
+                sensible.append(name)
+    best = _best(data) if len(sensible) != 1 else ""
+    if sensible:
+        return best if best in sensible else sensible[0]
     return best if best in _EAGER else ""
 
 

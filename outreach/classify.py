@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from outreach import absences, bounces, diagnosis, inbound, machines, optouts, phrases, quotes, subjects
@@ -31,6 +31,9 @@ class Answer:
     bounces: tuple[Bounce, ...] = ()  # the most serious first
     returns: datetime.date | None = None
     text: str = ""
+    sender: str = ""
+    subject: str = ""
+    date: datetime.datetime | None = None
 
 
 def read(raw: bytes) -> Answer:
@@ -41,7 +44,8 @@ def read(raw: bytes) -> Answer:
 
 def understand(mail: Inbound) -> Answer:
     """Say what a mail is that was read already. Raises where `read` would say that it cannot."""
-    return _complaint(mail) or _receipt(mail) or _bounce(mail) or _from_a_mailbox(mail)
+    answer = _complaint(mail) or _receipt(mail) or _bounce(mail) or _from_a_mailbox(mail)
+    return replace(answer, sender=mail.sender, subject=mail.subject[:500], date=mail.date)
 
 
 # -- reports
@@ -133,7 +137,7 @@ def _from_a_mailbox(mail: Inbound) -> Answer:
         return Answer(Came.AUTO_REPLY, "; ".join(signs.reasons), tongue, returns=back, text=text)
     if circular:
         return Answer(Came.OTHER, "header List-Unsubscribe: a circular", tongue, text=text)
-    if wish := optouts.find(mail.subject, own):
+    if wish := optouts.find(mail.subject, own, text if own.startswith(text) else ""):
         return Answer(Came.OPT_OUT, wish[0], phrases.language(own, wish[1:]), text=text)
     if mail.has("x-list-administrivia"):
         return Answer(Came.OTHER, "header X-List-Administrivia: a list's own notice", tongue, text=text)
@@ -141,9 +145,9 @@ def _from_a_mailbox(mail: Inbound) -> Answer:
     answers = subjects.is_answer(mail.subject) or mail.has("in-reply-to")
     if daemon and not answers and not daemon.startswith("empty"):
         return Answer(Came.OTHER, f"{daemon}, but no report", tongue, text=text)
-    why = "nothing that only machines write"
+    why = "no sign of a machine"
     if signs.reasons:
-        why += "; too little: " + ", ".join(signs.reasons)
+        why = "too few signs of a machine: " + "; ".join(signs.reasons)
     return Answer(Came.REPLY, why, tongue, text=text)
 
 
@@ -170,21 +174,27 @@ def _is_circular(mail: Inbound) -> bool:
 
 def document(name: str, answer: Answer) -> dict[str, Any]:
     """Return what scripts get of a mail (`replies classify --json`)."""
-    first = answer.bounces[0] if answer.bounces else None
-    bounce = first and {
-        "recipient": first.recipient or None,
-        "action": first.action,
-        "status": first.status or None,
-        "permanent": first.permanent,
-        "reason": str(first.reason),
-        "diagnostic": first.diagnostic,
-    }
+    reports = [
+        {
+            "recipient": one.recipient or None,
+            "action": one.action,
+            "status": one.status or None,
+            "permanent": one.permanent,
+            "reason": str(one.reason),
+            "diagnostic": one.diagnostic,
+        }
+        for one in answer.bounces
+    ]
     return {
         "file": name,
         "kind": str(answer.kind),
         "evidence": answer.evidence,
         "language": answer.language or None,
-        "bounce": bounce,
+        "bounce": next(iter(reports), None),
         "returns": answer.returns.isoformat() if answer.returns else None,
         "text": answer.text,
+        "from": answer.sender or None,
+        "subject": answer.subject,
+        "date": answer.date.isoformat() if answer.date else None,
+        "bounces": reports,
     }

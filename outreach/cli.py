@@ -1135,9 +1135,7 @@ def replies_classify(app: App, files: tuple[str, ...], as_json: bool) -> None:
     else:
         screens.answers(app.console, found)
     if problems:
-        raise MailboxError(
-            f"{len(problems)} of {len(files)} files are not as they should be", problems=problems
-        )
+        raise MailboxError(f"{len(problems)} of {len(files)} not read, or not wholly", problems=problems)
 
 
 @cli.group()

@@ -77,6 +77,13 @@ class Console:
         """Print data."""
         click.echo(text, nl=newline)
 
+    def folded(self, text: str, before: str) -> None:
+        """Print data with something before each line, which on a terminal are as long as it is wide."""
+        width = shutil.get_terminal_size().columns - 1 if self.on_terminal else 100_000
+        lines = textwrap.wrap(text, max(width - len(before), 20), break_on_hyphens=False) or [""]
+        for line in lines:
+            self.out(f"{before}{line}".rstrip())
+
     def say(self, text: str = "") -> None:
         """Print what goes on, to stderr."""
         if not self.quiet:  # letters that are shown keep their lines

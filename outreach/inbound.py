@@ -147,6 +147,8 @@ class Inbound:
 def read(raw: bytes) -> Inbound:
     """Return any bytes as a mail; whatever cannot be read is left out."""
     raw = raw[:MOST_BYTES].removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):  # saved by an editor as UTF-16
+        raw = raw.decode("utf-16", "replace").encode("utf-8", "replace")
     if raw.startswith((b"From ", b">From ")):  # an mbox line
         raw = raw.partition(b"\n")[2]
     raw = _bounded(raw)

@@ -71,12 +71,12 @@ def weigh(mail: Inbound, text: str) -> Signs:
     folded = phrases.fold(text[:12_000])
     for said in phrases.find("automatic_text", folded):
         if not quoted(folded, said):  # "all I got was 'this is an automatic reply'"
-            signs.add(ENOUGH, f"text “{said.phrase}”", said, "automatic_text")
+            signs.add(ENOUGH, f"text “{said.said}”", said, "automatic_text")
             break
     before = signs.points
     for section in ("absence", "receipt", "meanwhile"):
         if hit := phrases.first(section, folded):
-            signs.add(1, f"{section} “{hit.phrase}”", hit, section)
+            signs.add(1, f"{section} “{hit.said}”", hit, section)
     if answers:
         signs.points = max(before, min(signs.points, ENOUGH - 0.5))
     elif before < ENOUGH and re.search("[?؟？]", text):
@@ -135,14 +135,14 @@ def _title(subject: str, answers: bool, signs: Signs) -> None:
         (one for one in phrases.find("automatic_subject", folded) if _is_title(folded, one, answers)), None
     )
     if hit is None and (whole := phrases.is_whole("automatic_subject", folded.rpartition(" (")[2])):
-        signs.add(ENOUGH, f"subject “… ({whole.phrase})”", whole, "subject")  # AOL, behind our own
+        signs.add(ENOUGH, f"subject “… ({whole.said})”", whole, "subject")  # AOL, behind our own
     if hit is None:
         return
     behind = folded[hit.end :].lstrip(" ])")
     named = _OF_PROGRAMS.search(folded[: hit.end]) is not None and (not behind or behind[0] in ":;-(\"'")
     notes = re.match(r"auto ?:", folded) is not None and hit.start > 0
     points = ENOUGH if not answers and (named or notes) else 2.5 if hit.start == 0 or not answers else 1
-    signs.add(points, f"subject “{hit.phrase}”", hit, "subject")
+    signs.add(points, f"subject “{hit.said}”", hit, "subject")
 
 
 def _is_title(folded: str, hit: phrases.Hit, answers: bool) -> bool:

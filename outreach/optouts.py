@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from outreach import machines, phrases, subjects
 
-_SENTENCES = re.compile(r"(?<=\w\w[.!?;])\s+|[。！？；]|\n\s*\n")
+_SENTENCES = re.compile(r"(?<=\w\w[.;])\s+|(?<=[!?؟])\s+|[。！？；]|\n\s*\n")
 _PARTS = re.compile(r"\s[-–—|:]\s|[:：]\s")
 _NOT_LETTERS = re.compile(r"[\W\d_]+")
 _REACH = 80  # characters behind a phrase
@@ -22,20 +22,23 @@ _WRAPPED = 60  # characters; programs break lines later
 _MOST_WORDS = 40  # below a subject that says STOP
 
 
-def find(subject: str, text: str) -> tuple[str, phrases.Hit] | None:
-    """Return where a person says so, and the phrase. `text` are the lines that they wrote themselves."""
-    if whole := alone(text):
-        return f"the whole text is “{whole.phrase}”", whole
+def find(subject: str, text: str, shown: str = "") -> tuple[str, phrases.Hit] | None:
+    """Return where a person says so, and the phrase.
+
+    `text` are the lines that they wrote themselves, `shown` those without signature and disclaimer.
+    """
+    if whole := alone(text) or alone(shown):
+        return f"the whole text is “{whole.said}”", whole
     for sentence in _SENTENCES.split(text[:12_000]):
         for part in _parts(sentence):
             if hit := wish(phrases.fold(part)):
-                return f"text “{hit.phrase}”", hit
+                return f"text “{hit.said}”", hit
     if not text.strip() or not subjects.is_answer(subject):  # "Re: STOP" may answer a letter of that name
         bare = subjects.bare(subject)
         title = next((hit for part in (bare, *_PARTS.split(bare)) if (hit := alone(part))), None)
         title = title or wish(phrases.fold(bare))
         if title is not None and len(text.split()) <= _MOST_WORDS:
-            return f"the subject says “{title.phrase}”", title
+            return f"the subject says “{title.said}”", title
     return _in_a_line(text)
 
 
@@ -54,7 +57,7 @@ def _in_a_line(text: str) -> tuple[str, phrases.Hit] | None:
     below = " ".join(rest)
     hit = alone(first) if rest and len(rest) <= 3 else None
     if hit and len(below.split()) <= 4 and not re.search(r"[.!?。！？](?:\s|$)", below):
-        return f"a line is “{hit.phrase}”", hit
+        return f"a line is “{hit.said}”", hit
     return None
 
 

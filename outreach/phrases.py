@@ -39,7 +39,8 @@ _WORD = re.compile(f"[^\\W\\d_{_CJK}]+")
 class Hit:
     """A phrase that was found. `start` and `end` count characters of the folded text."""
 
-    phrase: str
+    phrase: str  # as it stands in the table
+    said: str  # as it stands in the folded text
     languages: tuple[str, ...]  # all that have it
     start: int
     end: int
@@ -57,7 +58,7 @@ _Piece = str | re.Pattern[str]
 class _Phrase:
     text: str
     languages: tuple[str, ...]
-    pieces: tuple[_Piece, ...]  # between gaps; patterns where they have alternatives
+    parts: tuple[str, ...]  # between gaps
 
 
 def fold(text: str) -> str:
@@ -110,15 +111,17 @@ def words(*sections: str) -> frozenset[str]:
 
 @cache
 def _index(section: str) -> dict[str, list[_Phrase]]:
-    """Return the phrases of a section by the words that they begin with, the longest first."""
+    """Return the phrases of a section by the words that they begin with, the longest first.
+
+    Only first words are folded here; the rest of a phrase is prepared when a text has its first word.
+    """
     alike: dict[str, tuple[str, set[str]]] = {}
     for language, _, phrase in entries(section):
-        alike.setdefault(fold(phrase), (phrase, set()))[1].add(language)
+        alike.setdefault(phrase.lower(), (phrase, set()))[1].add(language)
     found: dict[str, list[_Phrase]] = {}
     for phrase, having in alike.values():
-        parts = [part.strip() for part in phrase.split("…")]
-        parts = [part for part in parts if part]
-        one = _Phrase(phrase, tuple(sorted(having)), tuple(_piece(part) for part in parts))
+        parts = tuple(part for part in (part.strip() for part in phrase.split("…")) if part)
+        one = _Phrase(phrase, tuple(sorted(having)), parts)
         for word in _first_words(parts[0]):
             found.setdefault(word, []).append(one)
     for some in found.values():
@@ -126,6 +129,7 @@ def _index(section: str) -> dict[str, list[_Phrase]]:
     return found
 
 
+@cache
 def _piece(text: str) -> _Piece:
     """Return a piece of a phrase: folded text, or a pattern where it has alternatives, like `take {me|us}
     off`.
@@ -166,12 +170,16 @@ def _first_words(text: str) -> set[str]:
     """Return the words, or characters, that a piece may begin with."""
     match = _GROUP.match(text)
     if match is None:
-        token = _TOKEN.match(fold(text.partition("{")[0]))
-        return {token[0]} if token else set()
+        return _first_word(text.partition("{")[0][:40].partition(" ")[0])
     found: set[str] = set()
     for option in match[1].split("|"):
         found |= _first_words(option) if option else _first_words(text[match.end() :].lstrip())
     return found
+
+
+def _first_word(text: str) -> set[str]:
+    token = _TOKEN.match(fold(text))
+    return {token[0]} if token else set()
 
 
 def _ends(section: str, folded: str, token: re.Match[str]) -> Iterator[tuple[int, _Phrase]]:
@@ -188,8 +196,14 @@ def find(section: str, folded: str) -> Iterator[Hit]:
     for token in _TOKEN.finditer(folded):
         ends = list(_ends(section, folded, token))
         if ends:
-            end, phrase = max(ends, key=lambda one: (one[0], len(one[1].text)))
-            yield Hit(phrase.text, phrase.languages, token.start(), end)
+            yield _hit(folded, ends, max(end for end, _ in ends), token.start())
+
+
+def _hit(folded: str, ends: list[tuple[int, _Phrase]], end: int, start: int) -> Hit:
+    """Return one hit for all phrases that end alike, with the languages of all of them."""
+    alike = [phrase for other, phrase in ends if other == end]
+    having = sorted({language for phrase in alike for language in phrase.languages})
+    return Hit(alike[0].text, folded[start:end], tuple(having), start, end)
 
 
 def first(section: str, folded: str) -> Hit | None:
@@ -208,18 +222,16 @@ def is_whole(section: str, folded: str) -> Hit | None:
     """Return the phrase that a folded text is, but for punctuation around it."""
     core = folded.strip(" .,!?;:\"'()[]*-_")
     token = _TOKEN.match(core)
-    for end, phrase in _ends(section, core, token) if token else ():
-        if end == len(core):
-            return Hit(phrase.text, phrase.languages, 0, end)
-    return None
+    ends = list(_ends(section, core, token)) if token else []
+    return _hit(core, ends, len(core), 0) if any(end == len(core) for end, _ in ends) else None
 
 
 def _fits(phrase: _Phrase, folded: str, start: int) -> int:
     """Return where a phrase that begins at `start` ends, or 0."""
-    head, *rest = phrase.pieces
-    end = _end(head, folded, start)
-    for piece in rest if end else ():
-        end = _next_end(piece, folded, end)
+    head, *rest = phrase.parts
+    end = _end(_piece(head), folded, start)
+    for part in rest if end else ():
+        end = _next_end(_piece(part), folded, end)
         if not end:
             break
     return end
@@ -297,10 +309,14 @@ def negated(sentence: str, hit: Hit) -> bool:
             if any(before.endswith(word) or behind.startswith(word) for word in words):
                 return True
             continue
-        near = " ".join(before.split()[-4:]), " ".join(behind.split()[:2])
+        near = [" ".join(before.split()[-4:])]
+        near += [" ".join(behind.split()[:2])] if language in _NOT_LAST else []
         if any(_has_word(part, word) for word in words for part in near):
             return True
     return False
+
+
+_NOT_LAST = ("de", "nl", "da", "nb", "sv")  # "nehmen Sie mich bitte nicht": the negation comes behind
 
 
 def _has_word(text: str, word: str) -> bool:
@@ -340,13 +356,15 @@ def language(text: str, hits: Iterable[Hit | None] = ()) -> str:
         and scripts["kana"] + scripts["han"] > letters / 4
     ):
         return "ja"
+    if script == "arabic" and sum(map(text.count, _PERSIAN)) * 25 > letters:
+        return ""
     if script in _ONE_LANGUAGE and count > letters / 3:
         return _ONE_LANGUAGE[script]
     scores: Counter[str] = Counter()
     common = _common()
     folded = fold(text)
     for word in _WORD.findall(folded):
-        found = common.get(word, ())
+        found = common.get(word, ()) if len(word) > 1 or not word.isascii() else ()
         for one in found:
             scores[one] += 6 // len(found)
     for hit in hits:
@@ -366,6 +384,7 @@ def language(text: str, hits: Iterable[Hit | None] = ()) -> str:
 
 
 _ONE_LANGUAGE = {"han": "zh", "kana": "ja", "hebrew": "he", "arabic": "ar", "greek": "el"}
+_PERSIAN = "پچژگکی"  # and Urdu: none of ours
 _OTHER_SCRIPTS = frozenset((*_ONE_LANGUAGE.values(), "ru", "uk", "bg"))
 
 

@@ -19,6 +19,7 @@ from outreach.settings import Settings
 from outreach.times import day, gap, lasts, through, when
 
 if TYPE_CHECKING:
+    from outreach.bounces import Bounce
     from outreach.classify import Answer
     from outreach.delivery import Result
     from outreach.ledger import Delivery, Mailing, Suppression
@@ -263,44 +264,61 @@ def report(console: Console, document: dict[str, Any]) -> None:
 
 
 _FEW = 5  # mails that are shown with what they say
+_ABOUT = 60  # characters of a mail in a table
 
 
 def answers(console: Console, found: list[tuple[str, Answer]]) -> None:
     """Show what mails are: a few with their text, many in a table."""
     if len(found) > _FEW:
         rows = [
-            (printable(name), answer.kind, answer.language, _told(answer) or printable(answer.evidence)[:70])
+            (printable(name), answer.kind, answer.language, printable(answer.sender), _about(answer))
             for name, answer in found
         ]
-        console.table(("file", "what", "in", "about"), rows)
+        console.table(("file", "what", "in", "from", "about"), rows)
         counts = Counter(str(answer.kind) for _, answer in found)
         console.out("\n" + ", ".join(f"{count} {kind}" for kind, count in counts.most_common()))
         return
     for number, (name, answer) in enumerate(found):
         console.out("\n" if number else "", newline=False)
-        language = f" in {languages.name(answer.language)}" if answer.language else ""
-        console.out(f"{printable(name)}: {answer.kind}{language}")
-        console.out(f"  because of: {printable(answer.evidence)}")
-        if told := _told(answer):
-            console.out(f"  {told}")
-        for bounce in answer.bounces[:3]:
-            if bounce.diagnostic:
-                console.out(f"  the server said: {printable(' '.join(bounce.diagnostic.split()))}")
-        if answer.text:
-            console.out()
-            for line in answer.text.split("\n"):
-                console.out(f"  │ {printable(line)}".rstrip())
+        _answer(console, name, answer)
 
 
-def _told(answer: Answer) -> str:
-    """Say in a line what follows from a mail."""
+def _answer(console: Console, name: str, answer: Answer) -> None:
+    language = f" in {languages.name(answer.language)}" if answer.language else ""
+    console.out(f"{printable(name)}: {answer.kind}{language}")
+    written = f", {answer.date:%d %b %Y}" if answer.date else ""
+    console.folded(f"from {printable(answer.sender) or 'nobody'}{written}: {printable(answer.subject)}", "  ")
+    console.folded(f"because of: {printable(answer.evidence)}", "  ")
+    for bounce in answer.bounces[:_FEW]:
+        console.folded(_fate(bounce), "  ")
+        if bounce.diagnostic:
+            console.folded(f"the server said: {printable(' '.join(bounce.diagnostic.split()))}", "    ")
+    if len(answer.bounces) > _FEW:
+        console.out(f"  and {len(answer.bounces) - _FEW} more")
+    if answer.returns:
+        console.out(f"  {_returns(answer)}")
+    if answer.text:
+        console.out()
+        for line in answer.text.split("\n"):
+            console.folded(printable(line), "  │ ")
+
+
+def _about(answer: Answer) -> str:
+    """Say in a cell what follows from a mail, or how it begins."""
     if answer.bounces:
-        first = answer.bounces[0]
-        who = printable(first.recipient) or "somebody unnamed"
         more = f" and {len(answer.bounces) - 1} more" if len(answer.bounces) > 1 else ""
-        fate = "the address is dead" if first.permanent else "the address may well live"
-        what = f"{first.action} ({first.reason})" if first.reason is not Reason.OTHER else first.action
-        return f"{who}{more}: {what}" + (f"; {fate}" if first.action == "failed" else "")
-    return (
-        f"back on {answer.returns:%a} {answer.returns.day} {answer.returns:%b %Y}" if answer.returns else ""
-    )
+        return _fate(answer.bounces[0]) + more
+    text = _returns(answer) or printable(" ".join((answer.text or answer.evidence).split()))
+    return text if len(text) <= _ABOUT else text[: _ABOUT - 1] + "…"
+
+
+def _fate(bounce: Bounce) -> str:
+    who = printable(bounce.recipient) or "somebody unnamed"
+    what = f"{bounce.action} ({bounce.reason})" if bounce.reason is not Reason.OTHER else bounce.action
+    fate = "the address is dead" if bounce.permanent else "the address may well live"
+    return f"{who}: {what}" + (f"; {fate}" if bounce.action == "failed" else "")
+
+
+def _returns(answer: Answer) -> str:
+    day = answer.returns
+    return f"returns: {day:%a} {day.day} {day:%b %Y}" if day else ""

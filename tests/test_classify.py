@@ -35,7 +35,7 @@ def test_a_person_is_a_person() -> None:
     answer = classify.read(mail(PLAIN + QUOTED))
     assert (answer.kind, answer.language, answer.returns, answer.bounces) == ("reply", "en", None, ())
     assert answer.text == PLAIN.strip()
-    assert answer.evidence == "nothing that only machines write"
+    assert answer.evidence == "no sign of a machine"
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,19 @@ def test_a_person_who_forwards_a_bounce_is_a_person() -> None:
 
 def test_the_document_has_the_keys_that_scripts_read() -> None:
     document = classify.document("a.eml", classify.read(mail()))
-    assert list(document) == ["file", "kind", "evidence", "language", "bounce", "returns", "text"]
+    assert list(document) == [
+        "file",
+        "kind",
+        "evidence",
+        "language",
+        "bounce",
+        "returns",
+        "text",
+        "from",
+        "subject",
+        "date",
+        "bounces",
+    ]
     fields = "Final-Recipient: rfc822; ann@party.example\nAction: failed\nStatus: 5.2.2\nDiagnostic-Code: smtp; 552 full\n"
     bounce = classify.document("b.eml", classify.read(report("message/delivery-status", fields)))["bounce"]
     assert list(bounce) == ["recipient", "action", "status", "permanent", "reason", "diagnostic"]

@@ -34,7 +34,8 @@ def test_people_see_why_and_what_was_written(project: Project) -> None:
     done = project.run("replies", "classify", mail.name)
     assert done.stdout.splitlines() == [
         "answer.eml: reply in English",
-        "  because of: nothing that only machines write",
+        "  from ann@party.example: Re: Solidarity",
+        "  because of: no sign of a machine",
         "",
         "  │ We sign.",
     ]
@@ -68,7 +69,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_read(project: Project) -> 
     ):
         assert name in done.stderr
     assert "folder: cannot be read: Is a directory (name the files in it: folder/*)" in done.stderr
-    assert "box: holds several mails; only the first was read" in done.stderr
+    assert "box: holds several mails: only the first was read" in done.stderr
 
 
 def test_without_a_file_it_says_how(project: Project) -> None:
