@@ -11,6 +11,7 @@ nearer one wins. Returns the day that is written, not the day after it. Pure. Kn
 from __future__ import annotations
 
 import datetime
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -57,6 +58,7 @@ _FILLING = _words(
     " pm uhr h"
 )
 _NEAR = 36  # characters between words and date
+_MOST = 50  # phrases, and dates, of one mail
 _LONGEST = 400  # days that anybody stays away
 _RANGE = re.compile(r"日?\s?(?:\([^()]{1,3}\))?\s?(?:[-~]|至|到|から)\s?\d{0,2}月?")
 _DASH = re.compile(r"\s?(?:[-~]|至|到|から)\s?")
@@ -74,7 +76,7 @@ def returns(text: str, language: str, sent: datetime.date | None, away: bool = T
     """
     folded = phrases.fold(text[:8000])
     day = sent or datetime.date.today()
-    hits = {section: list(phrases.find(section, folded)) for section in ("back", "until")}
+    hits = {name: list(itertools.islice(phrases.find(name, folded), _MOST)) for name in ("back", "until")}
     spoken = dict.fromkeys(
         [language, *(one for some in hits.values() for hit in some for one in hit.languages)]
     )
@@ -140,7 +142,7 @@ def _only_filling(text: str) -> bool:
         return False  # a sentence ends
     tokens = _TOKEN.findall(text)
     strange = [one for one in tokens if one not in _FILLING and one not in _all_days()]
-    return len(strange) <= 1 and not any(one.isdigit() for one in strange)
+    return len(strange) <= 1 and not any(one.isdecimal() for one in strange)
 
 
 # -- names of days and months
@@ -187,7 +189,7 @@ def _months(language: str) -> dict[str, int]:
     for one in (language, *phrases.languages()):
         for name, number in languages.month_names(one).items():
             folded = phrases.fold(name).rstrip(".")
-            if len(folded) > 2 and not any(char.isdigit() for char in folded):
+            if len(folded) > 2 and not any(char.isdecimal() for char in folded):
                 found.setdefault(folded, number)
     return found | {"sept": 9}
 
@@ -214,7 +216,7 @@ def _month(words: str, tongues: list[str]) -> int:
 
 def _dates(folded: str, tongues: list[str], sent: datetime.date) -> tuple[list[_Found], list[datetime.date]]:
     """Return the dates of a text in order, and those among them that end a range ("14-30 May")."""
-    found = sorted(set(_full_dates(folded, tongues, sent)))
+    found = sorted(set(itertools.islice(_full_dates(folded, tongues, sent), _MOST)))
     ends = [
         one[2]
         for one in found
@@ -225,7 +227,8 @@ def _dates(folded: str, tongues: list[str], sent: datetime.date) -> tuple[list[_
         if match[6] and (date := _day(0, _cjk(match[5] or match[3]), _cjk(match[6]), sent)):
             ends.append(date)
             found.append((match.start(5) if match[5] else match.start(6), match.end(), date))
-    named = [one for one in _named_days(folded, tongues, sent) if not _dated(folded, one, found)]
+    days = itertools.islice(_named_days(folded, tongues, sent), _MOST)
+    named = [one for one in days if not _dated(folded, one, found)]
     return sorted([*found, *named]), ends
 
 
@@ -251,13 +254,13 @@ def _full_dates(folded: str, tongues: list[str], sent: datetime.date) -> Iterato
                 continue
     tokens = [(match[0], match.start(), match.end()) for match in _TOKEN.finditer(folded)]
     for place, (word, _, _) in enumerate(tokens):
-        if word.isdigit() and len(word) <= 2 and 1 <= int(word) <= 31:
+        if word.isdecimal() and len(word) <= 2 and 1 <= int(word) <= 31:
             yield from _written(tokens, place, tongues, sent)
 
 
 def _cjk(text: str) -> int:
     """Return a number of up to 99, in digits or in Chinese ones."""
-    if text.isdigit():
+    if text.isdecimal():
         return int(text)
     tens, ten, ones = text.rpartition("十")
     digits = "一二三四五六七八九"
@@ -304,7 +307,7 @@ def _written(tokens: _Tokens, place: int, tongues: list[str], sent: datetime.dat
     before = place - 1
     while before > max(0, place - 6) and (
         tokens[before][0] in (".", ",", "the", "-")
-        or (tokens[before][0].isdigit() and tokens[before + 1][0] == "-")
+        or (tokens[before][0].isdecimal() and tokens[before + 1][0] == "-")
     ):
         before -= 1
     for count in (2, 1):
@@ -328,7 +331,7 @@ def _year(tokens: _Tokens, place: int, sent: datetime.date) -> tuple[int, int]:
     zeros.
     """
     for one in tokens[place : place + 3]:
-        if one[0].isdigit():
+        if one[0].isdecimal():
             near = len(one[0]) == 4 and 0 <= int(one[0]) - sent.year <= 3
             return (int(one[0]), one[2]) if near else (0, 0)
         if one[0] not in (",", ".", "de", "del", "of", "г", "р", "'", "-"):
@@ -338,7 +341,7 @@ def _year(tokens: _Tokens, place: int, sent: datetime.date) -> tuple[int, int]:
 
 def _year_before(tokens: _Tokens, place: int, begin: int) -> tuple[int, int]:
     for one in reversed(tokens[max(0, place - 1) : place + 1]):
-        if one[0].isdigit() and len(one[0]) == 4:
+        if one[0].isdecimal() and len(one[0]) == 4:
             return int(one[0]), one[1]
         if one[0] != ".":
             break

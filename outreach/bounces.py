@@ -13,6 +13,7 @@ import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from outreach import diagnosis, machines, phrases, subjects
 from outreach.diagnosis import Diagnosis, Reason
@@ -38,7 +39,7 @@ _ADDRESS = re.compile(
 )
 # Where the returned letter begins in a report without parts.
 _COPY = re.compile(
-    r"^(?:[ \t>*|]*(?:[-=_*#]{2,}.{0,60}\b(?:cop(?:y|ie)|original|returned|header|unsent|kopie"
+    r"^(?:[ \t>|]{0,20}\*?(?:[-=_*#]{2,80}.{0,60}\b(?:cop(?:y|ie)|original|returned|header|unsent|kopie"
     r"|message (?:header|text|follows|body))|_{5,} ?[^\s_]"
     r"|(?:the )?original (?:message|mail)\b.{0,40}(?:follows|:)"
     r"|unsent message|old message:|your original message)"
@@ -78,8 +79,11 @@ _GIVEN_UP = re.compile(
     r"|cannot be delivered|not going to try",
     re.IGNORECASE,
 )
-_EXPANDED = re.compile(r"\((?:ultimately )?(?:expanded|generated) from:? ?<?([^<>()\s]+@[^<>()\s]+?)>?\)")
-_FLUFL_READS = 50_000  # bytes; some of its detectors look at each line many times
+_EXPANDED = re.compile(
+    r"\((?:ultimately )?(?:expanded|generated) from:? ?<?([^<>()\s@]{1,64}@[^<>()\s@]{1,255})>?\)"
+)
+_MOST = 40  # recipients of one report
+_FLUFL_READS = 20_000  # bytes, in lines of at most 1,000: some of its patterns explode
 _FINAL = re.compile(r"^final-recipient:", re.IGNORECASE | re.MULTILINE)
 _MESSAGE_ID = re.compile(r"message-id:\s*<([^<>\s]+)>", re.IGNORECASE)
 
@@ -98,7 +102,7 @@ def _ordered(found: list[Bounce]) -> list[Bounce]:
 
 
 def _of_report(mail: Inbound, report: Report) -> Iterator[Bounce]:
-    about = [group for group in report.groups if _recipient_of(group)]
+    about = [group for group in report.groups if _recipient_of(group)][:_MOST]
     for group in about:
         recipient, final = _recipient_of(group), address(group.get("final-recipient", ""))
         near = _about(mail.text, (recipient, final))
@@ -153,6 +157,7 @@ def _character(match: re.Match[str]) -> str:
     return chr(point) if point < 0xD800 or 0xDFFF < point < 0x110000 else "\ufffd"
 
 
+@lru_cache(maxsize=8)
 def own_words(text: str) -> str:
     """Return what a server says itself, without the copy of the letter below it."""
     match = _COPY.search(text, 1)
@@ -254,10 +259,11 @@ def from_words(mail: Inbound) -> list[Bounce]:
     found = header or _of_flufl(mail) or _named(mail, text) or _only(mail, text) or _of_returned(mail)
     action = "delayed" if _is_delay(mail, text) else "failed"
     fields = _nameless(mail)
+    recipients = list(dict.fromkeys(found or [""]))[:_MOST]
     if fields:
-        return [_judged(one, fields, _about(text, (one,)), text) for one in dict.fromkeys(found or [""])]
+        return [_judged(one, fields, _about(text, (one,)), text) for one in recipients]
     result = []
-    for recipient in dict.fromkeys(found or [""]):
+    for recipient in recipients:
         near = _about(text, (recipient,))
         first = _EXPANDED.search(near)
         status = diagnosis.enhanced(near) or diagnosis.enhanced(text)
@@ -385,8 +391,9 @@ def _of_flufl(mail: Inbound) -> list[str]:
     from flufl.bounce import all_failures
 
     logging.getLogger("flufl.bounce").setLevel(logging.CRITICAL + 1)  # it tells of its own errors
+    raw = b"\n".join(line[:1000] for line in mail.raw[:_FLUFL_READS].split(b"\n"))
     nothing: frozenset[bytes] = frozenset()
-    failures = quietly(lambda: all_failures(message_from_bytes(mail.raw[:_FLUFL_READS])), (nothing, nothing))
+    failures = quietly(lambda: all_failures(message_from_bytes(raw)), (nothing, nothing))
     ours = _ours(mail)
     found = {one.decode("utf-8", "replace").strip(" .").lower() for some in failures for one in some}
     found = {one for one in found if "@" in one and one not in ours}

@@ -316,6 +316,7 @@ def _shift_jis(first: int, second: int) -> bytes:
 # What looks like ASCII; names that mail uses for what Python calls otherwise, or the
 # smaller charset that is declared where the larger one is meant (WHATWG Encoding Standard).
 _SEVEN_BIT = ("iso-2022-kr", "hz-gb-2312", "utf-7")
+_NO_CHARSETS = ("idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "unicode-escape")
 _MAIL_ALIASES = {
     "iso-8859-1": "cp1252",
     "latin1": "cp1252",
@@ -342,8 +343,7 @@ _MAIL_ALIASES = {
 def _known(name: str) -> str:
     """Return the codec of a declared charset, or nothing: unknown, or no charset at all (hex, rot13)."""
     try:
-        "".encode(name)
-        b"".decode(name)
-    except (LookupError, ValueError):
-        return ""
-    return name
+        good = isinstance(b"\xff-\xff".decode(name, "replace"), str) and name not in _NO_CHARSETS
+    except (LookupError, ValueError):  # UnicodeError is one: some never replace
+        good = False
+    return name if good else ""

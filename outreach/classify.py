@@ -39,7 +39,11 @@ class Answer:
 def read(raw: bytes) -> Answer:
     """Say what a mail is. Takes any bytes."""
     mail = inbound.read(raw)
-    return inbound.quietly(lambda: understand(mail), Answer(Came.OTHER, "cannot be read"))
+    try:
+        return understand(mail)
+    except Exception:  # a fault of ours; no mail may be lost by it
+        text = inbound.quietly(lambda: mail.text, "")
+        return Answer(Came.REPLY, "not understood by an error of the program: read it yourself", text=text)
 
 
 def understand(mail: Inbound) -> Answer:

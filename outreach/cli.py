@@ -11,6 +11,7 @@ import errno
 import io
 import json
 import os
+import re
 import shlex
 import signal
 import sys
@@ -341,7 +342,13 @@ def _find_mailing(ledger: Ledger, name: str | None) -> Mailing:
 
 
 def _dump(document: object) -> None:
-    click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+    """Print a JSON document; what would command a terminal is escaped."""
+    text = json.dumps(document, ensure_ascii=False, indent=2)
+    click.echo(_COMMANDS.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
+
+
+# Control characters beyond those that JSON escapes, and marks that turn the direction of a text.
+_COMMANDS = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 def _dump_members(members: Iterable[tuple[str, object]]) -> None:

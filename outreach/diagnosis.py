@@ -62,7 +62,8 @@ _OF_KIND = {
 }
 
 _NOISE = re.compile(
-    r"https?://\S+|<?\S+@\S+>?|\b(?:[\w-]+\.){1,6}[a-z]{2,12}\b(?=[\[\s):,;]|$)|\[[\d.:a-f]+\]", re.IGNORECASE
+    r"https?://\S+|<?[^\s@]{1,64}@[^\s@]{1,255}>?|\b(?:[\w-]+\.){1,6}[a-z]{2,12}\b(?=[\[\s):,;]|$)|\[[\d.:a-f]+\]",
+    re.IGNORECASE,
 )
 _OTHER_LANGUAGES = (
     ("mailbox_full", Reason.MAILBOX_FULL, False),
@@ -151,6 +152,7 @@ _SPELLINGS = (
 )
 
 
+@lru_cache(maxsize=256)
 def _by_words(status: str, text: str, action: str) -> Diagnosis | None:
     one_line = " ".join(text.split())
     code = _CODE.search(one_line)

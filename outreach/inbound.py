@@ -12,6 +12,7 @@ import base64
 import binascii
 import contextlib
 import datetime
+import itertools
 import quopri
 import re
 from collections.abc import Callable, Iterator
@@ -27,9 +28,14 @@ from outreach import charsets, hypertext
 MOST_BYTES = 2_000_000
 MOST_TEXT = 200_000  # characters
 _MOST_PARTS = 200
+_MOST_TEXTS = 12  # parts that are read as the text
 _MOST_HEADERS = 1_000  # lines
 _MOST_HEAD = 200_000  # bytes
 _MOST_VALUE = 20_000  # characters of one header
+MOST_READ = 60_000_000  # bytes of a file
+_ATTACHED = re.compile(rb"(?m)^(?:[A-Za-z0-9+/]{40,100}={0,2}\r?\n){400,}")  # base64 of a file, 20 kB at least
+_MOST_LINE = 300_000  # bytes
+_MOST_WORDS = 200  # encoded ones, of one header
 _BLANK = re.compile(rb"\r?\n\r?\n")
 _MOST_DEPTH = 30
 _ENCODED = re.compile(r"=\?([^?\s*]{1,40})(?:\*[^?\s]{0,20})?\?([bBqQ])\?([^?]{0,2000})\?=")
@@ -124,7 +130,7 @@ class Inbound:
         """What a person reads first: the plain text, or that of the HTML; without attachments."""
         shown: list[str] = []
         done: set[int] = set()
-        body = [one for one in self.parts if one.depth == 0 and not one.attached]
+        body = [one for one in self.parts if one.depth == 0 and not one.attached][:_MOST_TEXTS]
         for part in body:
             if part.alternative and part.alternative in done:
                 continue
@@ -134,6 +140,8 @@ class Inbound:
             text = readable(chosen)
             if text.strip():
                 shown.append(text)
+            if sum(map(len, shown)) > MOST_TEXT:
+                break
             if self.report_type and shown:
                 break  # RFC 6522 §3: the first part is for people
         return "\n".join(shown)[:MOST_TEXT]
@@ -146,7 +154,9 @@ class Inbound:
 
 def read(raw: bytes) -> Inbound:
     """Return any bytes as a mail; whatever cannot be read is left out."""
-    raw = raw[:MOST_BYTES].removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")
+    if len(raw) > MOST_BYTES:
+        raw = _ATTACHED.sub(b"", raw[:MOST_READ])[:MOST_BYTES]
+    raw = raw.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):  # saved by an editor as UTF-16
         raw = raw.decode("utf-16", "replace").encode("utf-8", "replace")
     if raw.startswith((b"From ", b">From ")):  # an mbox line
@@ -159,7 +169,7 @@ def read(raw: bytes) -> Inbound:
         head, text = _split(raw)
         mail = quietly(lambda: message_from_bytes(head, policy=policy.compat32), Message())
         plain = Part("text/plain", 0, False, False, False, 0, charsets.decode(text)[:MOST_TEXT])
-        return Inbound(_headers(mail), "text/plain", "", (plain,), (), (), raw)
+        return Inbound(quietly(lambda: _headers(mail), ()), "text/plain", "", (plain,), (), (), raw)
 
 
 def _bounded(raw: bytes) -> bytes:
@@ -170,13 +180,10 @@ def _bounded(raw: bytes) -> bytes:
     if raw.count(b"\n", 0, end) > _MOST_HEADERS or end > _MOST_HEAD:
         lines = raw[: min(end, _MOST_HEAD)].split(b"\n")[:_MOST_HEADERS]
         raw = b"\n".join(lines) + raw[end:]
-    if raw.count(b"\n--") > _MOST_PARTS * 4:
-        cut = [
-            match.start()
-            for _, match in zip(range(_MOST_PARTS * 4), re.finditer(rb"\n--", raw), strict=False)
-        ]
-        raw = raw[: cut[-1]]
-    return raw
+    for mark, most in ((b"\n--", _MOST_PARTS * 4), (b"boundary=", _MOST_DEPTH)):
+        if raw.count(mark) > most:  # the library compares each line with each boundary
+            raw = raw[: [match.start() for match in re.finditer(re.escape(mark), raw)][most]]
+    return b"\n".join(line[:_MOST_LINE] for line in raw.split(b"\n"))
 
 
 def _split(raw: bytes) -> tuple[bytes, bytes]:
@@ -195,7 +202,7 @@ def _inbound(mail: Message, raw: bytes) -> Inbound:
         if what in _REPORTS:
             reports.append(Report(what, tuple(groups(_report_text(one))), depth))
         elif what in _RETURNED and len(returned) < 20:
-            inner = one.get_payload()
+            inner = one.get_payload() if one.is_multipart() else None
             if isinstance(inner, list) and inner and isinstance(inner[0], Message):
                 found = dict(reversed(_headers(inner[0])))
             else:
@@ -203,7 +210,8 @@ def _inbound(mail: Message, raw: bytes) -> Inbound:
             returned.append(found)
         if not one.is_multipart() and what.startswith("text/") and what != "text/rfc822-headers":
             parts.append(_part(one, what, depth, alternative))
-    if not any(one.text.strip() for one in parts) and not reports and not returned:
+    broken = kind.startswith(("text/", "multipart/")) and not mail.is_multipart()
+    if broken and not any(one.text.strip() for one in parts):
         _, text = _split(raw)  # parts that nobody can find
         parts.append(Part("text/plain", 0, False, False, False, 0, charsets.decode(text)[:MOST_TEXT]))
     report_type = said if kind == "multipart/report" or said else ""
@@ -218,7 +226,7 @@ def _walk(mail: Message) -> Iterator[tuple[Message, int, int]]:
         one, depth, alternative, level = stack.pop()
         count += 1
         yield one, depth, alternative
-        inner = one.get_payload()
+        inner = one.get_payload() if one.is_multipart() else None  # of other parts it decodes
         kind = quietly(one.get_content_type, "text/plain")
         if not isinstance(inner, list) or level >= _MOST_DEPTH or kind in _REPORTS:
             continue
@@ -266,7 +274,7 @@ def unencoded(data: bytes, encoding: str) -> bytes:
 
 def _report_text(one: Message) -> str:
     """Return the fields of a report as text; the library reads them as messages, one a group."""
-    inner = one.get_payload()
+    inner = one.get_payload() if one.is_multipart() else None
     if not isinstance(inner, list):
         return _text(one)
     found = []
@@ -316,7 +324,7 @@ def header_text(value: str) -> str:
         return value.strip()
     found: list[tuple[str, str | bytes]] = []  # charset and bytes; or text
     end = 0
-    for match in _ENCODED.finditer(value):
+    for match in itertools.islice(_ENCODED.finditer(value), _MOST_WORDS):
         between = value[end : match.start()]
         if between.strip() or not found or not found[-1][0]:
             found.append(("", between))

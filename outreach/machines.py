@@ -68,7 +68,7 @@ def weigh(mail: Inbound, text: str) -> Signs:
     _headers(mail, signs)
     answers = subjects.is_answer(mail.subject)
     _title(mail.subject, answers, signs)
-    folded = phrases.fold(text[:12_000])
+    folded = phrases.fold(text[:5_000])
     for said in phrases.find("automatic_text", folded):
         if not quoted(folded, said):  # "all I got was 'this is an automatic reply'"
             signs.add(ENOUGH, f"text “{said.said}”", said, "automatic_text")

@@ -19,6 +19,7 @@ _PARTS = re.compile(r"\s[-–—|:]\s|[:：]\s")
 _NOT_LETTERS = re.compile(r"[\W\d_]+")
 _REACH = 80  # characters behind a phrase
 _WRAPPED = 60  # characters; programs break lines later
+_MOST_TEXT = 8_000  # characters
 _MOST_WORDS = 40  # below a subject that says STOP
 
 
@@ -29,7 +30,7 @@ def find(subject: str, text: str, shown: str = "") -> tuple[str, phrases.Hit] | 
     """
     if whole := alone(text) or alone(shown):
         return f"the whole text is “{whole.said}”", whole
-    for sentence in _SENTENCES.split(text[:12_000]):
+    for sentence in _SENTENCES.split(text[:_MOST_TEXT]):
         for part in _parts(sentence):
             if hit := wish(phrases.fold(part)):
                 return f"text “{hit.said}”", hit

@@ -122,8 +122,8 @@ def _index(section: str) -> dict[str, list[_Phrase]]:
     for phrase, having in alike.values():
         parts = tuple(part for part in (part.strip() for part in phrase.split("…")) if part)
         one = _Phrase(phrase, tuple(sorted(having)), parts)
-        for word in _first_words(parts[0]):
-            found.setdefault(word, []).append(one)
+        for key in _keys(parts[0]):
+            found.setdefault(key, []).append(one)
     for some in found.values():
         some.sort(key=lambda one: -len(one.text))
     return found
@@ -166,37 +166,54 @@ def _literal(text: str) -> str:
     return re.escape(begins + fold(text) + ends)
 
 
-def _first_words(text: str) -> set[str]:
-    """Return the words, or characters, that a piece may begin with."""
-    match = _GROUP.match(text)
-    if match is None:
-        return _first_word(text.partition("{")[0][:40].partition(" ")[0])
+def _keys(text: str) -> set[str]:
+    """Return what a piece may begin with: a word, and the next where it is short, or a character."""
     found: set[str] = set()
-    for option in match[1].split("|"):
-        found |= _first_words(option) if option else _first_words(text[match.end() :].lstrip())
+    for word, rest in _heads(text):
+        following = {next_word for next_word, _ in _heads(rest)} if _is_short(word) else set()
+        found |= {f"{word} {one}" for one in following} or {word}
     return found
 
 
-def _first_word(text: str) -> set[str]:
-    token = _TOKEN.match(fold(text))
-    return {token[0]} if token else set()
+def _is_short(word: str) -> bool:
+    return len(word) < 3 or is_cjk(word[0])
 
 
-def _ends(section: str, folded: str, token: re.Match[str]) -> Iterator[tuple[int, _Phrase]]:
-    """Yield where the phrases end that begin at a word."""
-    for phrase in _index(section).get(token[0], ()):
-        if end := _fits(phrase, folded, token.start()):
+def _heads(text: str) -> Iterator[tuple[str, str]]:
+    """Yield each first word of a piece, folded, with what follows."""
+    text = text.lstrip()
+    if match := _GROUP.match(text):
+        for option in match[1].split("|"):
+            yield from _heads(option + text[match.end() :])
+    elif match := _TOKEN.match(text):
+        yield _word(match[0]), text[match.end() :]
+
+
+@cache
+def _word(text: str) -> str:
+    return _fold(text)
+
+
+def _ends(section: str, folded: str, start: int, words: tuple[str, str]) -> Iterator[tuple[int, _Phrase]]:
+    """Yield where the phrases end that begin with a word, or with it and the next."""
+    index = _index(section)
+    word, following = words
+    short = index.get(f"{word} {following}", ()) if _is_short(word) else ()
+    for phrase in (*index.get(word, ()), *short):
+        if end := _fits(phrase, folded, start):
             yield end, phrase
 
 
 def find(section: str, folded: str) -> Iterator[Hit]:
-    """Yield the phrases of a section in a folded text, in the order they stand there, the longest of each
-    place.
-    """
-    for token in _TOKEN.finditer(folded):
-        ends = list(_ends(section, folded, token))
+    """Yield the phrases of a section in a folded text, in their order there, the longest of each place."""
+    token = _TOKEN.search(folded)
+    while token is not None:
+        following = _TOKEN.search(folded, token.end())
+        words = token[0], following[0] if following else ""
+        ends = list(_ends(section, folded, token.start(), words))
         if ends:
             yield _hit(folded, ends, max(end for end, _ in ends), token.start())
+        token = following
 
 
 def _hit(folded: str, ends: list[tuple[int, _Phrase]], end: int, start: int) -> Hit:
@@ -221,8 +238,10 @@ def begins(section: str, folded: str) -> Hit | None:
 def is_whole(section: str, folded: str) -> Hit | None:
     """Return the phrase that a folded text is, but for punctuation around it."""
     core = folded.strip(" .,!?;:\"'()[]*-_")
-    token = _TOKEN.match(core)
-    ends = list(_ends(section, core, token)) if token else []
+    first_two = [match[0] for match, _ in zip(_TOKEN.finditer(core), range(2), strict=False)]
+    if not first_two:
+        return None
+    ends = list(_ends(section, core, 0, (first_two[0], first_two[1] if len(first_two) > 1 else "")))
     return _hit(core, ends, len(core), 0) if any(end == len(core) for end, _ in ends) else None
 
 

@@ -18,10 +18,11 @@ from functools import cache
 from outreach import phrases
 
 _MOST_LINES = 3_000
+_MOST_TRIED = 300  # lines that may stand above a quotation
 _RULE = re.compile(r"\s*[-_=*~#–—―─━]{3,}\s*")
 # SC> is The Bat!; » is a mark only where it does not open a German or Danish quotation.
 _MARKED = re.compile(r"\s{0,3}(?:[^\W\d_]{0,4}[>＞]|[|]|[»›](?![^»›]{0,2000}[«‹]))")
-_LABEL = re.compile(r"[>|\s*_]*([^:：@<>]{1,30}?)\s?[*_]*\s?[:：][*_]*(?:\s|$|(?=[^/\\]))(.*)")
+_LABEL = re.compile(r"([^:：@<>*_|]{1,30}?)\s?[*_]{0,3}\s?[:：][*_]{0,3}(?!//)(.*)")
 _CUT_ADDRESS = re.compile(
     r"(<[^<>\s@]{1,64}@[^<>\s]{1,255})\n> ?(?=\S[^\n]{0,40}:\s*\n)"
 )  # as Gmail wraps it
@@ -178,7 +179,7 @@ def _headers(lines: list[str], start: int) -> int:
             if blank > 1 or len(seen) >= 3 or (seen and not sender):
                 break
             continue
-        match = _LABEL.match(line[:400])
+        match = _LABEL.match(line[:400].lstrip("> |*_\t\xa0"))
         label = phrases.fold(match[1]) if match else ""
         if match and label in _labels():
             seen.add(label)
@@ -252,14 +253,16 @@ def _attributions() -> dict[str, tuple[tuple[str, ...], ...]]:
 
 def _attribution(lines: list[str]) -> tuple[int, int] | None:
     """Return where the line above a quotation begins and ends; programs wrap it."""
+    tried = 0
     for number, line in enumerate(lines):
-        if not line.strip() or is_quoted(line) or len(line) > 300:
+        if not line.strip() or is_quoted(line) or len(line) > 300 or tried > _MOST_TRIED:
             continue
         marked = _next_is_marked(lines, number + 1)
         folded = phrases.fold(line)
         closed = folded.endswith((":", "-")) or ":" in folded[-3:]
         if not closed and not marked and not (_CLOCK.search(line) and _DATE.search(line)):
             continue
+        tried += 1
         if found := _joined_attribution(lines, number, closed, marked):
             return found
     return None
@@ -437,8 +440,8 @@ def _is_device(line: str) -> bool:
 
 
 def _undeviced(lines: list[str]) -> list[str]:
-    for number, line in enumerate(lines):
-        if not _is_device(line):
+    for number in range(max(0, len(lines) - 60), len(lines)):
+        if not _is_device(lines[number]):
             continue
         below = [one for one in lines[number + 1 :] if one.strip()]
         if len(below) <= 2 and not any(_is_prose(one) for one in below):

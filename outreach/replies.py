@@ -60,6 +60,6 @@ def read_files(names: Iterable[str], problems: list[Problem]) -> Iterator[tuple[
 def _bytes(name: str) -> bytes:
     """Return what a file begins with, as far as it is looked at."""
     if name == "-":
-        return sys.stdin.buffer.read(inbound.MOST_BYTES)
+        return sys.stdin.buffer.read(inbound.MOST_READ)
     with Path(name).open("rb") as file:
-        return file.read(inbound.MOST_BYTES)
+        return file.read(inbound.MOST_READ)

@@ -131,6 +131,21 @@ def test_of_alternatives_the_plain_text_is_read_unless_it_is_a_stub() -> None:
     assert both("This is an HTML mail.", html).startswith("We sign the appeal")
 
 
+def test_a_letter_below_a_large_photograph_is_read() -> None:
+    photo = base64.encodebytes(bytes(4_000_000))
+    raw = (
+        b"From: a@b.example\nContent-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: image/jpeg\n"
+        b"Content-Transfer-Encoding: base64\n\n" + photo + b"--b\n\nWe sign.\n--b--\n"
+    )
+    assert inbound.read(raw).text.strip() == "We sign."
+
+
+def test_a_mail_without_any_text_has_none() -> None:
+    for kind in ("image/jpeg", "application/pdf", "application/pkcs7-mime"):
+        head = f"Content-Type: {kind}\nContent-Transfer-Encoding: base64\n"
+        assert mail(base64.encodebytes(bytes(range(256)) * 40), head).text == ""
+
+
 def test_attachments_and_messages_inside_are_not_the_text() -> None:
     raw = (
         b"From: a@b.example\nContent-Type: multipart/mixed; boundary=b\n\n--b\n\nSee below.\n"
@@ -161,6 +176,11 @@ def test_attachments_and_messages_inside_are_not_the_text() -> None:
         b"Content-Type: message/delivery-status\n\nFinal-Recipient:\nAction\n: x\n\n\n\nStatus: 5.1.1",
         b"Date: Fri, 99 Foo 99999 99:99:99 +9999\nSubject: Out of office\n\nI am away until 31 February.",
         b"From: <<<>>>@@\nTo: ,,,;;;\n\nx",
+        b"Subject: =?idna?q?=E9?= =?punycode?q?=E9?= =?undefined?q?=E9?= =?rot13?q?x?=\n\nx",
+        b"Content-Type: text/plain; charset=undefined\n\n\xe9",
+        b"Content-Type: text/plain; charset=idna\nContent-Transfer-Encoding: base64\n\n6Q==",
+        b"Content-Type: text/plain; charset*=idna'en'utf-8\n\n\xe9",
+        "X-Autoreply: 1\n\n❶ I am away until ❶.❷.2012, ➀ May ፩ back on ❶.".encode(),
         b"Subject: =?utf-7?q?+2AA-?=\n\n+2AA-",
         b"Received: " + b"(" * 5000 + b"\n\nx",
         b"Content-Type: message/rfc822\n\n" * 200 + b"x",
@@ -191,8 +211,17 @@ def test_broken_mail_is_read(raw: bytes) -> None:
         ("Subject: x\n\n" + "\u0301" * 300_000).encode(),
         b"Content-Transfer-Encoding: quoted-printable\n\n" + b"=\n" * 500_000,
         b"Subject: x\n\n" + b"x" * 30_000_000,
+        b"Subject: x\n\n" + b"*" * 100_000,
+        b"Subject: x\n\n" + (b"_" * 76 + b"\n") * 2_000,
+        b"From: MAILER-DAEMON@b.example\nSubject: failure notice\n\n(expanded from " + b"@" * 20_000,
+        b"From: MAILER-DAEMON@b.example\nSubject: failure notice\n\n" + b"," * 100_000,
+        b"From: MAILER-DAEMON@b.example\nX-Failed-Recipients: " + b"a@b.example, " * 500 + b"\n\n" + b"x no\n" * 2_000,
+        b"X-Autoreply: 1\n\n" + b"until 1.1. " * 5_000,
+        b"Subject: x\n\n" + b"12@ab:\n" * 10_000,
+        b"Subject: x\n\n" + b"Sent from my iPhone\n" * 10_000,
+        "Subject: x\n\n".encode() + "今後".encode() * 20_000,
     ],
-    ids=range(15),
+    ids=range(24),
 )
 def test_no_mail_takes_long(raw: bytes) -> None:
     """A generous bound, on the processor's time: what explodes takes minutes."""
