@@ -33,7 +33,9 @@ _MOST_HEADERS = 1_000  # lines
 _MOST_HEAD = 200_000  # bytes
 _MOST_VALUE = 20_000  # characters of one header
 MOST_READ = 60_000_000  # bytes of a file
-_ATTACHED = re.compile(rb"(?m)^(?:[A-Za-z0-9+/]{40,100}={0,2}\r?\n){400,}")  # base64 of a file, 20 kB at least
+_ATTACHED = re.compile(
+    rb"(?m)^(?:[A-Za-z0-9+/]{40,100}={0,2}\r?\n){400,}"
+)  # base64 of a file, 20 kB at least
 _MOST_LINE = 300_000  # bytes
 _MOST_WORDS = 200  # encoded ones, of one header
 _BLANK = re.compile(rb"\r?\n\r?\n")
@@ -316,7 +318,7 @@ def _headers(mail: Message) -> tuple[tuple[str, str], ...]:
 
 def header_text(value: str) -> str:
     """Decode a header: RFC 2047, RFC 6532, and bytes that no standard allows."""
-    value = re.sub(r"\r?\n[ \t]*", " ", value[:_MOST_VALUE])
+    value = re.sub(r"\r?\n[ \t]*", " ", value[:_MOST_VALUE].replace("\0", ""))
     if not value.isascii():
         data = value.encode("utf-8", "surrogateescape")
         value = charsets.decode(data)
@@ -340,9 +342,11 @@ def header_text(value: str) -> str:
                 found.append((name, data))
         end = match.end()
     found.append(("", value[end:]))
-    return "".join(
-        charsets.decode(text, name) if isinstance(text, bytes) else text for name, text in found
-    ).strip()
+    return (
+        "".join(charsets.decode(text, name) if isinstance(text, bytes) else text for name, text in found)
+        .replace("\0", "")
+        .strip()
+    )
 
 
 def _word(how: str, text: str) -> bytes:

@@ -215,7 +215,10 @@ def test_broken_mail_is_read(raw: bytes) -> None:
         b"Subject: x\n\n" + (b"_" * 76 + b"\n") * 2_000,
         b"From: MAILER-DAEMON@b.example\nSubject: failure notice\n\n(expanded from " + b"@" * 20_000,
         b"From: MAILER-DAEMON@b.example\nSubject: failure notice\n\n" + b"," * 100_000,
-        b"From: MAILER-DAEMON@b.example\nX-Failed-Recipients: " + b"a@b.example, " * 500 + b"\n\n" + b"x no\n" * 2_000,
+        b"From: MAILER-DAEMON@b.example\nX-Failed-Recipients: "
+        + b"a@b.example, " * 500
+        + b"\n\n"
+        + b"x no\n" * 2_000,
         b"X-Autoreply: 1\n\n" + b"until 1.1. " * 5_000,
         b"Subject: x\n\n" + b"12@ab:\n" * 10_000,
         b"Subject: x\n\n" + b"Sent from my iPhone\n" * 10_000,
