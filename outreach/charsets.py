@@ -232,7 +232,7 @@ def decode(data: bytes, declared: str = "") -> str:
     Never raises. Declared charsets are believed unless the bytes contradict them: many programs write one
     charset and declare another, or none at all.
     """
-    return _SURROGATES.sub("\ufffd", _decoded(data, declared))
+    return _SURROGATES.sub("\ufffd", _decoded(data, declared)).replace("\0", "")
 
 
 _SURROGATES = re.compile("[\ud800-\udfff]")  # UTF-7 and others can hold half a character

@@ -222,7 +222,7 @@ def test_broken_mail_is_read(raw: bytes) -> None:
         b"X-Autoreply: 1\n\n" + b"until 1.1. " * 5_000,
         b"Subject: x\n\n" + b"12@ab:\n" * 10_000,
         b"Subject: x\n\n" + b"Sent from my iPhone\n" * 10_000,
-        "Subject: x\n\n".encode() + "今後".encode() * 20_000,
+        b"Subject: x\n\n" + "今後".encode() * 20_000,
     ],
     ids=range(24),
 )
