@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import time
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from outreach import languages
@@ -270,9 +271,11 @@ _ABOUT = 60  # characters of a mail in a table
 def answers(console: Console, found: list[tuple[str, Answer]]) -> None:
     """Show what mails are: a few with their text, many in a table."""
     if len(found) > _FEW:
+        alone = len({Path(name).parent for name, _ in found}) == 1  # a long path on each line says nothing
+        names = [Path(name).name if alone else name for name, _ in found]
         rows = [
             (printable(name), answer.kind, answer.language, printable(answer.sender), _about(answer))
-            for name, answer in found
+            for name, (_, answer) in zip(names, found, strict=True)
         ]
         console.table(("file", "what", "in", "from", "about"), rows)
         counts = Counter(str(answer.kind) for _, answer in found)
