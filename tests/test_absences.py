@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import tomllib
+from pathlib import Path
 
 import pytest
 
-from outreach import absences, phrases
+from outreach import absences, classify, phrases
 
+ANSWERS = tomllib.loads((Path(__file__).parent / "data" / "returns.toml").read_text("utf-8"))
 SENT = datetime.date(2012, 5, 14)  # a Monday
 
 
@@ -117,3 +120,24 @@ def test_the_months_of_a_language_are_known(language: str) -> None:
     found = {absences.returns(f"{phrase} {day}", language, SENT) for _, _, phrase in section}
     if section:
         assert datetime.date(2012, 5, 25) in found, day
+
+
+def answered(text: str, sent: str) -> str:
+    date = datetime.date.fromisoformat(sent).strftime("%a, %d %b %Y 10:05:29 +0200")
+    head = (
+        f"From: a@b.example\nSubject: Automatic reply: Freedom\nDate: {date}\nAuto-Submitted: auto-replied\n"
+    )
+    answer = classify.read(f"{head}Content-Type: text/plain; charset=utf-8\n\n{text}\n".encode())
+    return answer.returns.isoformat() if answer.returns else ""
+
+
+@pytest.mark.parametrize("language", ANSWERS)
+def test_automatic_answers_tell_the_day(language: str) -> None:
+    wrong = [text for text, sent, day in ANSWERS[language]["right"] if answered(text, sent) != day]
+    assert wrong == []
+
+
+def test_known_faults_are_still_there() -> None:
+    """When one is mended, move it to the others."""
+    faults = [one for said in ANSWERS.values() for one in said["wrong"]]
+    assert [text for text, sent, day in faults if answered(text, sent) == day] == []
