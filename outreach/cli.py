@@ -206,6 +206,8 @@ def _main(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader went away, as `head` does
         return Exit.OK
     except Exception as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):  # heard while Python made a class (3.11)
+            return _interrupted()
         if "--debug" in arguments:
             raise
         if isinstance(error, OSError) and error.strerror:

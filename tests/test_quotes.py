@@ -77,7 +77,7 @@ ENDS = [
 ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.sampled_from(SAYINGS), min_size=1, max_size=4, unique=True),
     st.sampled_from(ENDS),

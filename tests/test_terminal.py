@@ -16,6 +16,8 @@ import pytest
 import sink
 from conftest import COMMAND, ENVIRONMENT, Project
 
+from outreach import cli
+
 
 class Terminal:
     """A command that believes a person is there."""
@@ -196,3 +198,13 @@ def test_the_next_step_reads_a_list_as_it_was_read_now(ready: Project) -> None:
         assert person.end() == 0
     step = "Next: outreach contacts clean liste.csv --encoding cp1252 --map name=Wer -o clean.csv"
     assert step in person.seen
+
+
+def test_a_signal_that_python_wraps_into_an_error_is_an_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.11 does so while it makes a class, as when a library is loaded."""
+
+    def interrupted(**_: object) -> None:
+        raise RuntimeError("Error calling __set_name__") from KeyboardInterrupt()
+
+    monkeypatch.setattr(cli.cli, "main", interrupted)
+    assert cli._main(["status"]) == 130
