@@ -9,7 +9,6 @@ Pure, but for reading its own files once. What a phrase means is decided in clas
 from __future__ import annotations
 
 import re
-import tomllib
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -17,6 +16,8 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
+
+import tomli  # the compiled original of tomllib: it reads a megabyte of tables three times as fast
 
 _FOLDER = Path(__file__).with_name("phrases")
 _GAP = 60  # characters
@@ -89,7 +90,7 @@ def languages() -> tuple[str, ...]:
 
 @cache
 def _data(language: str) -> dict[str, Any]:
-    return tomllib.loads((_FOLDER / f"{language}.toml").read_text("utf-8"))
+    return tomli.loads((_FOLDER / f"{language}.toml").read_text("utf-8"))
 
 
 @cache
@@ -168,11 +169,21 @@ def _literal(text: str) -> str:
 
 def _keys(text: str) -> set[str]:
     """Return what a piece may begin with: a word, and the next where it is short, or a character."""
+    if match := _LONG_WORD.match(text):  # most of them, quickly
+        return {_word(match[0])}
+    if match := _LONG_WORDS.match(text):
+        return {_word(option.partition(" ")[0]) for option in match[1].split("|")}
     found: set[str] = set()
     for word, rest in _heads(text):
         following = {next_word for next_word, _ in _heads(rest)} if _is_short(word) else set()
         found |= {f"{word} {one}" for one in following} or {word}
     return found
+
+
+_LETTER = f"[^\\W_{_CJK}]"
+_OPTION = f"{_LETTER}{{3,}}(?: [^{{}}|]*)?"
+_LONG_WORD = re.compile(f"{_LETTER}{{3,}}(?![\\w{{])")
+_LONG_WORDS = re.compile(f"\\{{((?:{_OPTION}\\|)*{_OPTION})\\}}(?= |$)")  # {take|put me} off
 
 
 def _is_short(word: str) -> bool:

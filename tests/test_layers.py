@@ -36,6 +36,7 @@ IMPORTERS = {
     "sqlalchemy": {"ledger", "schema"},
     "sqlite3": {"ledger"},
     "tenacity": {"connection"},
+    "tomli": {"phrases"},
     "xlsxwriter": {"clean"},
 }
 HEAVY = (
@@ -54,6 +55,7 @@ HEAVY = (
     "rich",
     "sqlalchemy",
     "tenacity",
+    "tomli",
     "xlsxwriter",
 )
 
