@@ -94,11 +94,9 @@ def status_code(field: str) -> str:
 
 
 def diagnose(status: str, words: str, around: str = "", action: str = "failed") -> Diagnosis:
-    """Return what was the matter: by a server's words about this recipient, then by the status, then by all
-    its text.
+    """Return what was the matter: by words about this recipient, by the status, or by all the text `around`.
 
-    `around` may hold what scanners and offices add below any mail, so a status that tells more is believed
-    first.
+    That may hold what scanners and offices add below any mail, so a status that tells more is believed first.
     """
     lasting = action == "failed" and not status.startswith("4")
     found = _by_words(status, words[:4000], action) if words.strip() else None

@@ -240,9 +240,7 @@ def first(section: str, folded: str) -> Hit | None:
 
 
 def begins(section: str, folded: str) -> Hit | None:
-    """Return the phrase of a section that a folded text begins with; one with `…` in front may stand
-    anywhere.
-    """
+    """Return the phrase that a folded text begins with; one with `…` in front may stand anywhere."""
     return next((hit for hit in find(section, folded) if hit.start == 0 or hit.phrase[0] == "…"), None)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 from outreach import phrases
 
@@ -51,18 +51,17 @@ def visible(text: str) -> str:
     return tidy(_unsigned(above)) or tidy(above)
 
 
-def unquoted(text: str) -> list[str]:
+@lru_cache(maxsize=2)
+def unquoted(text: str) -> tuple[str, ...]:
     """Return the lines that are not the quoted letter: the signature is still there."""
     text = _CUT_ADDRESS.sub(r"\1>", text)
     lines = text.split("\n")[:_MOST_LINES]
     above, below = _parts(lines)
-    return above if _has_words(above) else below
+    return tuple(above if _has_words(above) else below)
 
 
 def own(text: str) -> str:
-    """Return what a person wrote, without the quoted lines between which it stands; the signature is
-    there.
-    """
+    """Return what a person wrote, without quoted lines in between; the signature is there."""
     return "\n".join(line for line in unquoted(text) if not is_quoted(line))
 
 
@@ -136,9 +135,7 @@ def _carets(lines: list[str], number: int) -> int:
 
 
 def _is_separator(line: str) -> str:
-    """Tell whether a line parts an answer from what it answers: with a rule around it, or only by its
-    words.
-    """
+    """Tell whether a line parts an answer from a quotation: by a rule around it ("rule"), or by its words."""
     folded = phrases.fold(line)
     core = folded.strip("-_=*>~# :.")
     if not core or len(core) > 120:
@@ -196,9 +193,7 @@ def _headers(lines: list[str], start: int) -> int:
 
 
 def _notes_headers(lines: list[str], start: int) -> int:
-    """Return where the block of Lotus Notes ends: name and date, then labels that stand alone on their
-    lines.
-    """
+    """Return where the block of Lotus Notes ends: name and date, then labels alone on their lines."""
     if not _is_stamp(lines[start].strip()):
         return 0
     seen: set[str] = set()
@@ -220,9 +215,7 @@ def _is_opening(lines: list[str], start: int) -> bool:
 
 
 def _back(lines: list[str], number: int) -> int:
-    """Return where what belongs to a block of headers begins: rules, and Lotus Notes' line of name and
-    date.
-    """
+    """Return where a block of headers begins: with the rules, or Lotus Notes' name and date, above it."""
     place = number
     for above in range(number - 1, max(-1, number - 7), -1):
         line = lines[above].strip()
@@ -299,9 +292,7 @@ def _next_is_marked(lines: list[str], start: int) -> bool:
 
 
 def _is_attribution(folded: str, closed: bool, marked: bool) -> str:
-    """Tell whether a text leads to a quotation: known from its beginning ("whole"), from its end only, or
-    not.
-    """
+    """Tell whether a text leads to a quotation: by its beginning ("whole"), by its "end" only, or not."""
     core = folded.rstrip(" :-")
     digits = any(char.isdigit() for char in core)
     found = ""

@@ -46,12 +46,11 @@ def read_files(names: Iterable[str], problems: list[Problem]) -> Iterator[tuple[
                 Problem(name, None, "holds several mails: only the first was read", "save each as a file")
             )
             raw = raw[: following.start() + 1]
-        mail = inbound.read(raw)
         if not raw.strip():
             problems.append(Problem(name, None, "is empty"))
         elif raw.startswith(_OUTLOOK):
             problems.append(Problem(name, None, "is a message of Outlook, no mail file", "save it as .eml"))
-        elif b"\0" in raw and not any(map(mail.has, _HEADERS)):
+        elif b"\0" in raw and not any(map(inbound.read(raw).has, _HEADERS)):
             problems.append(Problem(name, None, "is no mail"))
         else:
             yield name, classify.read(raw)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -162,15 +164,11 @@ def test_a_legal_paragraph_goes_only_where_the_words_have_ended() -> None:
 
 
 def test_long_texts_take_no_longer_than_long() -> None:
-    for text in (
-        "> x\n" * 100_000,
-        "On \n" * 50_000,
-        "Regards,\n" * 50_000,
-        "a:\n" * 50_000,
-        "x" * 2_000_000,
-        "-- \n" * 9_999,
-    ):
-        quotes.visible(text[:200_000])
+    """A generous bound, on the processor's time: what explodes takes minutes."""
+    start = time.process_time()
+    for text in ("> x\n", "On \n", "Regards,\n", "a:\n", "x", "-- \n"):
+        quotes.visible((text * 200_000)[:200_000])
+    assert time.process_time() - start < 30
 
 
 # HTML ------------------------------------------------------------------------------------------
@@ -205,11 +203,7 @@ def test_html_is_read_as_a_reader_sees_it(source: str, text: str) -> None:
 
 
 def test_deep_and_broken_html_is_read_in_time() -> None:
-    for source in (
-        "<div>" * 20_000 + "x",
-        "<blockquote type=cite>" * 5_000 + "x",
-        "<" * 300_000,
-        "<p " * 50_000,
-        "&" * 300_000,
-    ):
-        hypertext.to_text(source)
+    start = time.process_time()
+    for source in ("<div>", "<blockquote type=cite>", "<", "<p ", "&", "<!--", "<![CDATA[", "<a href='"):
+        hypertext.to_text(source * 50_000)
+    assert time.process_time() - start < 30
