@@ -1,8 +1,8 @@
 """The words by which mail in many languages says what it is: find them in a text, and tell its language.
 
 phrases/<language>.toml holds them by section, and by the program or the people who write so. Text and phrase
-are compared folded (`fold`), at word boundaries; `…` in a phrase stands for up to 60 characters. Phrases are
-found by their first word, so the time grows with the length of the text, not with the number of phrases.
+are compared folded (`fold`), at word boundaries; `…` in a phrase stands for up to 60 characters, `{a|b}` for
+one of several. Phrases are found by their first words, so the time hardly grows with their number.
 Pure, but for reading its own files once. What a phrase means is decided in classify.py and its neighbours.
 """
 
