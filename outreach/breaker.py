@@ -2,7 +2,7 @@
 
 It counts what the server says in one run: refusals of the message that are all alike, their share, and the
 share of mailboxes that do not exist. The next run counts anew. Pure; the numbers are those of the design.
-Known limit: complaints are not counted, as the program does not read answers yet.
+Complaints are those that came while the run goes on, with our token.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from outreach.model import Kind, Outcome, Scope, Verdict
 
 _EQUAL = 5  # refusals in a row, all alike
 _WINDOW, _REFUSED_SHARE = 100, 0.10  # of the last so many
+_COMPLAINTS_AT_LEAST, _COMPLAINTS_SHARE = 2, 0.001
 _DEAD_AFTER, _DEAD_AT_LEAST, _DEAD_SHARE = 50, 5, 0.05
 
 
@@ -48,3 +49,10 @@ class Breaker:
         if enough and self._dead >= self._answered * _DEAD_SHARE:
             return f"{self._dead} of {self._answered} mailboxes do not exist, the last: {words}"
         return ""
+
+    @staticmethod
+    def complained(complaints: int, sent: int) -> str:
+        """Return why the run must stop when so many of those who got the letter complain, or nothing."""
+        if complaints < max(_COMPLAINTS_AT_LEAST, sent * _COMPLAINTS_SHARE):
+            return ""
+        return f"{complaints} of {sent} readers marked the letter as spam"

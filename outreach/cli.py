@@ -26,19 +26,21 @@ import click
 from outreach import __version__
 from outreach.console import Console, heard
 from outreach.errors import Exit, LetterError, MailboxError, OutreachError, Problem, UsageError
+from outreach.model import Came, Mark, State
 from outreach.times import lasts, through
 
 if TYPE_CHECKING:
     from outreach.ledger import Ledger, Mailing
     from outreach.letters import Letter
     from outreach.lists import ContactList
+    from outreach.model import Source
     from outreach.plan import Plan
     from outreach.settings import Settings
 
 _SECTIONS = {
     "Start here": ("init", "rehearse", "preview", "send", "replies", "report"),
     "Look first": ("contacts", "letters", "plan", "settings"),
-    "While it runs": ("status", "cancel", "resolve", "suppress"),
+    "While it runs": ("status", "deliveries", "cancel", "resolve", "suppress"),
 }
 _PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 _REMARKS = 10  # about how lists were read
@@ -296,12 +298,13 @@ def _plan(
     ledger: Ledger | None,
     name: str | None = None,
     again: bool = False,
+    follow_up: Any = None,
 ) -> Plan:
     from outreach import plan
 
     if len(people.contacts) > _MANY:
         app.console.say(f"rendering {len(people.contacts)} letters …")
-    return plan.make(name or letter.name, letter, people, settings, ledger, time.time(), again)
+    return plan.make(name or letter.name, letter, people, settings, ledger, time.time(), again, follow_up)
 
 
 @contextlib.contextmanager
@@ -906,6 +909,13 @@ def settings(app: App, as_json: bool) -> None:
 )
 @click.option("--allow-fallback", is_flag=True, help="Send where a language or a special ask is missing.")
 @click.option("--allow-stale", is_flag=True, help="Send translations whose source changed since.")
+@click.option("--no-replies", is_flag=True, help="Do not read answers meanwhile.")
+@click.option(
+    "--follow-up", metavar="MAILING", help="To those who got this mailing and are silent, in its thread."
+)
+@click.option(
+    "--after", metavar="SPAN", help="With --follow-up: only who has had so long to answer, like 14d."
+)
 @_json_option
 @click.pass_obj
 def send(
@@ -933,14 +943,19 @@ def send(
     retry_failed: bool,
     allow_fallback: bool,
     allow_stale: bool,
+    no_replies: bool,
+    follow_up: str | None,
+    after: str | None,
     as_json: bool,
 ) -> int:
     """Send a mailing, or continue it. Whoever has the letter never gets it again.
 
     \b
     Example: outreach send --limit 10
+
+    While it sends, answers are read when OUTREACH_IMAP_URL is set: who asks to stop gets nothing more.
     """
-    from outreach import asking, delivery, mailing, report, screens
+    from outreach import asking, delivery, following, mailing, reader, report, screens
     from outreach import plan as story
     from outreach.ledger import Ledger
 
@@ -956,7 +971,8 @@ def send(
         raise UsageError("a mailing needs a name", "leave --name out: then it has the letter's")
     people, text = _read(app, settings, letter, files)
     with _existing_ledger(settings) as existing:
-        made = _plan(app, settings, people, text, existing, name, again or test_to is not None)
+        silent = _follow_up(existing, name or text.name, follow_up, after)
+        made = _plan(app, settings, people, text, existing, name, again or test_to is not None, silent)
         changes = mailing.compare(made, existing, retry_failed)
         chosen = mailing.chooser(made, changes, only, excepted)
         if test_address is not None:
@@ -984,11 +1000,14 @@ def send(
             return Exit.OK
         server = mailing.check_account([item.contact.email for item in made.items], settings)
         mailing.refuse_changes(made, changes, existing, revise)
+        if silent is not None:
+            following.refuse_unread(silent, time.time())
         consent = asking.Consent(app.console, settings, made, changes, server, yes, approved, add_new, revise)
         joins = consent.joins()
         story.refuse_gaps(text, mailing.joining(made, changes, joins, revise), allow_fallback, allow_stale)
         count = consent.ask(chosen, limit, joins, existing, embargo)
     password = consent.password() if count else None
+    source, secret = _beside(app, settings, password) if count and not no_replies else (None, None)
     with Ledger(settings.ledger, create=True) as ledger:
         running = mailing.record(made, changes, joins, ledger, time.time(), revise, chosen, embargo)
         # Nothing to ask about was nothing to consent to, whatever was given back meanwhile.
@@ -999,8 +1018,9 @@ def send(
                 "Closing the lid only pauses: it goes on when the machine wakes. "
                 "Ctrl-C stops; the same command continues."
             )
-        with app.console.progress() as observe:
-            orders = mailing.orders(settings, server, password, wait=wait)
+        orders = mailing.orders(settings, server, password, wait=wait, follow_up=silent is not None)
+        beside = reader.beside(settings, source if selected else None, secret)
+        with app.console.progress() as observe, beside:
             result = delivery.run(ledger, running, selected, orders, observe)
         document = report.status(ledger, running, settings)
     with heard(1):
@@ -1011,6 +1031,54 @@ def send(
     if result.error is not None:
         app.console.error(result.error)
     return mailing.exit_code(result)
+
+
+def _follow_up(ledger: Ledger | None, name: str, follow_up: str | None, after: str | None) -> Any:
+    """Return the mailing that is followed up and who of it is silent, if this mailing is a follow-up."""
+    from outreach import following
+    from outreach.settings import parse_duration
+
+    if after is not None and follow_up is None:
+        raise UsageError("--after goes with --follow-up", "outreach send LETTER --follow-up MAILING")
+    known = ledger.mailing(name) if ledger else None
+    if follow_up is None:
+        if ledger is None or known is None or known.follows_id is None:
+            return None
+        first = ledger.mailing_of(known.follows_id)  # it goes on as what it began as
+    elif ledger is None:
+        raise UsageError("nothing was sent yet", "outreach send --dry-run")
+    else:
+        first = _find_mailing(ledger, follow_up)
+    if first.name == name:
+        raise UsageError(
+            f"the mailing {name} cannot follow up itself", "write a second letter: outreach letters new NAME"
+        )
+    try:
+        span = parse_duration(after) if after is not None else 0
+    except ValueError as error:
+        raise UsageError(f"--after {error}") from None
+    found = following.find(ledger, first, span, time.time())
+    following.refuse_other(found, known, ledger)
+    return found
+
+
+def _beside(app: App, settings: Settings, password: str | None) -> tuple[Any, str | None]:
+    """Return where answers are read while sending, and the password; nothing where they cannot be."""
+    from outreach import reader
+
+    if settings.source is None:
+        return None, None
+    try:
+        source = reader.source_of(settings, None)
+        if source.server is None:
+            return source, None
+        secret = settings.mailbox_password() or password
+        if secret is None:
+            secret = _mailbox_password(app, settings, source)
+    except OutreachError as error:
+        app.console.say(f"answers are not read meanwhile: {error.message}")
+        return None, None
+    return source, secret
 
 
 def _test_address(test_to: str | None, to: str | None, dry_run: bool) -> str | None:
@@ -1079,15 +1147,17 @@ def cancel(app: App, name: str | None, everybody: bool, addresses: tuple[str, ..
 def resolve(
     app: App, name: str | None, everybody: bool, sent: bool, resend: bool, addresses: tuple[str, ...]
 ) -> int:
-    """Settle letters in doubt: arrived, or to be sent once more.
+    """Settle letters in doubt: by evidence, else by your word: arrived, or to be sent once more.
 
     \b
     Example: outreach resolve ann@party.example --sent
 
-    Without --sent or --resend it only shows them. Look for them in the Sent folder of your account first.
+    Without --sent or --resend those are settled that lie in your Sent folder, or that somebody answered; the
+    others are shown.
     """
-    from outreach import mailing, screens
+    from outreach import decisions, evidence, mailing, screens
     from outreach.ledger import Ledger
+    from outreach.received import Received
 
     if sent and resend:
         raise UsageError("--sent or --resend, not both")
@@ -1097,8 +1167,13 @@ def resolve(
         found = _find_mailing(ledger, name)
     with Ledger(app.settings().ledger, create=True) as ledger:
         if not (sent or resend):
-            doubtful = mailing.in_doubt(ledger, found, time.time())
+            settled, doubtful = evidence.settle(ledger, found, addresses, time.time())
+            for one, why in settled:
+                app.console.out(f"{one.contact.email}: it arrived: {why}")
             screens.in_doubt(app.console, found, doubtful)
+            if doubtful:
+                app.console.say(evidence.words(ledger, found))
+                app.console.say(decisions.last_read_words(Received(ledger)))
             return Exit.SOME_FAILED if doubtful else Exit.OK
         done, left = mailing.resolve(ledger, found, addresses, everybody, sent, time.time())
     for words in left:
@@ -1111,40 +1186,6 @@ def resolve(
 def _until_option(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     words = f"Through this day, 2027-01-31, or for a span, 90d. Default: {default}"
     return click.option("--until", metavar="DATE", help=words)
-
-
-@cli.group()
-def replies() -> None:
-    """Understand what came back: answers, absences, bounces, opt-outs.
-
-    \b
-    Example: outreach replies classify answer.eml
-    """
-
-
-@replies.command("classify")
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@_json_option
-@click.pass_obj
-def replies_classify(app: App, files: tuple[str, ...], as_json: bool) -> None:
-    """Say what a mail is, why, and what a person wrote in it. Changes nothing.
-
-    \b
-    Example: outreach replies classify answer.eml
-
-    FILE is one mail, as a mail program saves it (.eml), or - for standard input. Needs no project folder.
-    """
-    from outreach import classify, screens
-    from outreach import replies as story
-
-    problems: list[Problem] = []
-    found = list(story.read_files(files, problems))
-    if as_json:
-        _dump([classify.document(name, answer) for name, answer in found])
-    else:
-        screens.answers(app.console, found)
-    if problems:
-        raise MailboxError(f"{len(problems)} of {len(files)} not read, or not wholly", problems=problems)
 
 
 @cli.group()
@@ -1308,6 +1349,367 @@ def suppress_export(app: App, name: str | None, target: Path | None, keyed: bool
         return
     private.write(target, text.encode())
     app.console.say(f"wrote {target}, entries: {len(text.splitlines()) - 1}")
+
+
+# Answers -----------------------------------------------------------------------------------------
+
+
+@cli.group()
+def replies() -> None:
+    """Read and follow what comes back: answers, absences, bounces, opt-outs.
+
+    \b
+    Example: outreach replies sync
+    """
+
+
+@replies.command("sync")
+@click.option(
+    "--source", "text", metavar="URL", help="Instead of OUTREACH_IMAP_URL: maildir:PATH, mbox:PATH, eml:PATH."
+)
+@click.option("--watch", is_flag=True, help="Go on reading until Ctrl-C.")
+@click.option("--all", "everything", is_flag=True, help="Also mail from before the first mailing.")
+@click.option("--attached", is_flag=True, hidden=True, help="End with standard input.")
+@_json_option
+@click.pass_obj
+def replies_sync(
+    app: App, text: str | None, watch: bool, everything: bool, attached: bool, as_json: bool
+) -> None:
+    """Read new mail, find out whose letter it answers, and act on it. Changes nothing in the mailbox.
+
+    \b
+    Example: outreach replies sync
+
+    Hard bounces, opt-outs and complaints that carry our token stop what has not left. Whatever is not proven
+    waits for you: outreach replies list --unmatched.
+    """
+    from outreach import reader, screens
+    from outreach.ledger import Ledger
+
+    settings = app.settings()
+    source = reader.source_of(settings, text)
+    password = _mailbox_password(app, settings, source)
+    with Ledger(settings.ledger, create=True) as ledger:
+        if watch:
+            reader.watch(
+                ledger,
+                source,
+                password,
+                lambda summary: screens.reading(app.console, summary, str(source)),
+                lambda words: app.console.say(f"{words}; trying again"),
+                0 if attached else None,
+            )
+            return
+        with app.console.working(f"reading {source}") as told:
+            summary = reader.read(
+                ledger,
+                source,
+                password,
+                lambda summary: told(f"{summary.new} new mails"),
+                everything,
+            )
+        if as_json:
+            _dump(screens.reading_document(summary, str(source)))
+        else:
+            screens.reading(app.console, summary, str(source))
+    app.console.next_step(
+        "outreach replies list --unmatched" if summary.pending else "outreach replies list --unanswered"
+    )
+
+
+def _mailbox_password(app: App, settings: Settings, source: Source) -> str | None:
+    """Return the password of a mailbox, asked for if need be."""
+    from outreach.errors import SettingsError
+
+    if source.server is None:
+        return None
+    password = settings.mailbox_password()
+    if password is None:
+        if not app.console.interactive:
+            raise SettingsError(
+                f"there is no password for {source}",
+                "set OUTREACH_IMAP_PASSWORD_COMMAND or OUTREACH_IMAP_PASSWORD in .env",
+            )
+        password = app.console.secret(f"Password for {source}")
+    return password
+
+
+@replies.command("list")
+@click.option("--kind", type=click.Choice([str(kind) for kind in Came]), help="Only mails of this kind.")
+@click.option("--unmatched", is_flag=True, help="What you are to decide on: whose is it, is it true?")
+@click.option("--unanswered", is_flag=True, help="People's answers that nobody has dealt with.")
+@click.option("--due", is_flag=True, help="Promises whose day has come.")
+@click.option("--account", metavar="A", help="Only from this mailbox.")
+@_json_option
+@click.pass_obj
+def replies_list(
+    app: App,
+    kind: str | None,
+    unmatched: bool,
+    unanswered: bool,
+    due: bool,
+    account: str | None,
+    as_json: bool,
+) -> None:
+    """List what came back.
+
+    \b
+    Example: outreach replies list --unanswered
+
+    Circulars and receipts that belong to no letter are only shown with --kind other.
+    """
+    import datetime
+
+    from outreach import decisions, screens
+    from outreach.received import Received
+
+    if due and (kind or unmatched or unanswered or account):
+        raise UsageError("--due goes with no other choice", "it lists people, not mails")
+    with _reading(app.settings()) as ledger:
+        received = Received(ledger)
+        read = decisions.last_read_words(received)
+        if due:
+            rows = decisions.due(ledger, datetime.date.today())
+        else:
+            kinds = [Came(kind)] if kind else []
+            mails = received.mails(kinds, unmatched, account)
+            mails = [one for one in mails if kind or one.delivery_id or one.kind is not Came.OTHER]
+            rows = decisions.document(ledger, mails)
+            rows = [row for row in rows if not unanswered or decisions.is_unanswered(row)]
+    if as_json:
+        _dump(rows)
+    elif due:
+        screens.due(app.console, rows)
+    else:
+        screens.mails(app.console, rows, unmatched)
+    app.console.say(read)
+    if rows and not as_json:
+        shown = next((row["id"] for row in rows if row["id"]), None)
+        app.console.next_step(f"outreach replies show {shown or 'ID'}")
+
+
+@replies.command("show")
+@click.argument("number", metavar="ID")
+@click.option("--raw", is_flag=True, help="The mail as it came, to be saved or opened elsewhere.")
+@_json_option
+@click.pass_obj
+def replies_show(app: App, number: str, raw: bool, as_json: bool) -> None:
+    """Show one mail: what was written, whose letter it answers, what followed from it.
+
+    \b
+    Example: outreach replies show 12
+    """
+    from outreach import decisions, screens
+    from outreach.received import Received
+
+    with _reading(app.settings()) as ledger:
+        received = Received(ledger)
+        mail = decisions.find_mail(received, number)
+        if raw:
+            sys.stdout.buffer.write(received.raw(mail.id))
+            return
+        (row,) = decisions.document(ledger, [mail])
+    if as_json:
+        _dump(row)
+    else:
+        screens.mail(app.console, row)
+
+
+@replies.command("assign")
+@click.argument("number", metavar="ID")
+@click.argument("mail", metavar="ADDRESS")
+@click.option("--mailing", "name", metavar="MAILING", help="Of this mailing. Default: the newest letter")
+@click.pass_obj
+def replies_assign(app: App, number: str, mail: str, name: str | None) -> None:
+    """Say whose letter a mail answers: then a bounce or an opt-out counts as if it had been proven.
+
+    \b
+    Example: outreach replies assign 12 ann@party.example
+    """
+    from outreach import decisions
+    from outreach.ledger import Ledger
+    from outreach.received import Received
+
+    with Ledger(app.settings().ledger, create=True) as ledger:
+        found = decisions.find_mail(Received(ledger), number)
+        mailing = _find_mailing(ledger, name) if name else None
+        one = decisions.find_delivery(ledger, Received(ledger), mail, mailing)
+        acted = decisions.assign(ledger, found.id, one, time.time())
+        of = Received(ledger).mailing_names()[one.mailing_id]
+    said = f"{found.kind} {found.id} answers the letter to {one.contact.email} (mailing {of})"
+    app.console.out(said + (f"; {acted}" if acted else ""))
+
+
+@replies.command("dismiss")
+@click.argument("number", metavar="ID")
+@click.pass_obj
+def replies_dismiss(app: App, number: str) -> None:
+    """Say that nothing follows from a mail: it is forged, or has nothing to do with us.
+
+    \b
+    Example: outreach replies dismiss 12
+
+    What it held may leave again.
+    """
+    from outreach import decisions
+    from outreach.ledger import Ledger
+    from outreach.received import Received
+
+    with Ledger(app.settings().ledger, create=True) as ledger:
+        found = decisions.find_mail(Received(ledger), number)
+        freed = decisions.dismiss(ledger, found.id, time.time())
+    app.console.out(f"{found.kind} {found.id} is put aside" + ("; what it held may leave" if freed else ""))
+
+
+@replies.command("mark")
+@click.argument("whose", metavar="ID|ADDRESS")
+@click.argument("answer", type=click.Choice([str(mark) for mark in Mark]))
+@click.option("--note", default="", metavar="TEXT", help="In your words.")
+@click.option("--link", default="", metavar="URL", help="Where it can be seen.")
+@click.option("--due", metavar="DATE", help="When a promise is due: 2027-01-31, or in 14d.")
+@click.option("--on", metavar="DATE", help="When they did. Default: the day of the mail, or today")
+@click.option("--mailing", "name", metavar="MAILING", help="Of this mailing. Default: the newest letter")
+@click.pass_obj
+def replies_mark(
+    app: App,
+    whose: str,
+    answer: str,
+    note: str,
+    link: str,
+    due: str | None,
+    on: str | None,
+    name: str | None,
+) -> None:
+    """Note what somebody did for the ask; by address also for what came by phone, post or the press.
+
+    \b
+    Example: outreach replies mark ann@party.example promised --note "motion in March" --due 2027-03-15
+
+    The last mark counts; earlier ones stay on record.
+    """
+    from outreach import decisions
+    from outreach.ledger import Ledger
+    from outreach.received import Received
+
+    now = time.time()
+    ends, done = decisions.day_of("--due", due, now), decisions.day_of("--on", on, now, past=True)
+    with Ledger(app.settings().ledger, create=True) as ledger:
+        one, mail = decisions.whose(
+            ledger, Received(ledger), whose, _find_mailing(ledger, name) if name else None
+        )
+        at = decisions.moment(done, mail, now)
+        decisions.mark(ledger, one, mail, Mark(answer), note, link, ends, at, now)
+        of = Received(ledger).mailing_names()[one.mailing_id]
+    until = f", due {ends}" if ends else ""
+    app.console.out(f"{one.contact.email} (mailing {of}): {answer}{until}")
+    app.console.next_step("outreach replies list --due" if ends else "outreach report")
+
+
+@replies.command("classify")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@_json_option
+@click.pass_obj
+def replies_classify(app: App, files: tuple[str, ...], as_json: bool) -> None:
+    """Say what a mail is, why, and what a person wrote in it. Changes nothing.
+
+    \b
+    Example: outreach replies classify answer.eml
+
+    FILE is one mail, as a mail program saves it (.eml), or - for standard input. Needs no project folder.
+    """
+    from outreach import classify, mailfile, screens
+
+    problems: list[Problem] = []
+    found = list(mailfile.read_files(files, problems))
+    if as_json:
+        _dump([classify.document(name, answer) for name, answer in found])
+    else:
+        screens.answers(app.console, found)
+    if problems:
+        raise MailboxError(f"{len(problems)} of {len(files)} not read, or not wholly", problems=problems)
+
+
+@cli.group()
+def deliveries() -> None:
+    """See single letters, and everything about one person.
+
+    \b
+    Example: outreach deliveries show ann@party.example
+    """
+
+
+@deliveries.command("list")
+@click.argument("mailing", required=False)
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    type=click.Choice([str(state) for state in State]),
+    help="Only in this state; several times for several.",
+)
+@click.option(
+    "--answer",
+    "answers",
+    multiple=True,
+    type=click.Choice([*(str(mark) for mark in Mark), "none"]),
+    help="Only with this mark.",
+)
+@_filter_options
+@_json_option
+@click.pass_obj
+def deliveries_list(
+    app: App,
+    mailing: str | None,
+    states: tuple[str, ...],
+    answers: tuple[str, ...],
+    only: tuple[str, ...],
+    excepted: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """List the letters of a mailing: to whom, where each stands, what came back.
+
+    \b
+    Example: outreach deliveries list --state unknown
+    """
+    from outreach import people, screens
+    from outreach import plan as plans
+
+    with _reading(app.settings()) as ledger:
+        found = _find_mailing(ledger, mailing)
+        everybody = [one.contact for one in ledger.deliveries(found)]
+        columns = list(dict.fromkeys(name for one in everybody for name in one.fields))
+        chosen = plans.chooser(only, excepted, everybody, columns)
+        rows = people.rows(ledger, found, [State(state) for state in states], answers, chosen)
+    if as_json:
+        _dump(rows)
+    else:
+        screens.deliveries(app.console, rows)
+        app.console.next_step("outreach deliveries show ADDRESS")
+
+
+@deliveries.command("show")
+@click.argument("mail", metavar="ADDRESS")
+@click.option("--mailing", "name", metavar="MAILING", help="Only of this mailing.")
+@click.option("--format", "form", type=click.Choice(["text", "eml", "json"]), default="text")
+@click.pass_obj
+def deliveries_show(app: App, mail: str, name: str | None, form: str) -> None:
+    """Show everything about one person: letters as sent, attempts, answers, refusals.
+
+    \b
+    Example: outreach deliveries show ann@party.example
+    """
+    from outreach import people, screens
+
+    with _reading(app.settings()) as ledger:
+        mailing = _find_mailing(ledger, name) if name else None
+        if form == "eml":
+            sys.stdout.buffer.write(people.eml(ledger, mail, mailing))
+            return
+        document = people.person(ledger, mail, mailing)
+    if form == "json":
+        _dump(document)
+    else:
+        screens.person(app.console, document)
 
 
 # After sending -----------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -136,6 +136,18 @@ class Console:
             rich.print(grid)
         for line in drawn.get().splitlines():
             self.out(line.rstrip())
+
+    @contextmanager
+    def working(self, what: str) -> Iterator[Callable[[str], None]]:
+        """Show on a terminal that something goes on, and how far it is."""
+        if self.quiet or self.plain or not sys.stderr.isatty():
+            yield lambda words: None
+            return
+        from rich.console import Console as Rich
+
+        rich = Rich(stderr=True, highlight=False)
+        with rich.status(what) as shown:
+            yield lambda words: shown.update(f"{what}: {words}")
 
     @contextmanager
     def progress(self) -> Iterator[Observer]:

@@ -23,18 +23,19 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from outreach import address, forecast, message, places, retry, times
+from outreach import address, alternates, forecast, message, places, retry, times
 from outreach.agenda import Agenda, Entry
+from outreach.archive import Archive
 from outreach.clocks import Clock
 from outreach.connection import Opened, Opening
-from outreach.errors import Exit, LedgerError, OutreachError, ServerError, StoppedError
+from outreach.errors import Exit, LedgerError, OutreachError, ServerError, printable
 from outreach.forecast import Past
 from outreach.health import Health, one_too_many
-from outreach.ledger import Delivery, Frozen, Ledger, Mailing, Suppression
-from outreach.letters import Letter
+from outreach.ledger import Delivery, Ledger, Mailing, Suppression
 from outreach.links import Link
-from outreach.model import OPEN_STATES, Kind, Outcome, Rendered, Scope, Server, State, Verdict
+from outreach.model import ANSWERS, OPEN_STATES, Kind, Outcome, Scope, Server, State, Verdict
 from outreach.pace import Pace
+from outreach.received import Received
 from outreach.smtp import Closed, Event, Finished, Phase
 from outreach.times import lasts
 from outreach.turnstile import Turnstile
@@ -47,6 +48,7 @@ _SLOW_OPENING = 5.0  # seconds after which people are told what is waited for
 _FRESH = 5.0  # seconds; a session that was idle for longer may be dead, and is asked carefully
 _JUMP = 30.0  # seconds that the clock was set, or the machine slept, before sessions are given up
 _FORESEE_SECONDS = 60.0  # how often the end is worked out anew from the limits
+_ANSWERS_SECONDS = 2.0  # how often the ledger is asked for what came back
 _FORESEE_MAILS = 20_000  # above this it would hold up the loop
 
 
@@ -163,9 +165,7 @@ class _Loop:
         self.observe, self.clocks, self.clock = observe, clock, clock.now
         self.window = orders.pace.window
         self.turnstile = Turnstile(ledger, orders.pace, orders.account)
-        self.frozen = ledger.versions(mailing)
-        self.letters: dict[int, Letter] = {}
-        self.today = datetime.date.fromisoformat(mailing.today)
+        self.archive = Archive(ledger)
         self.queue = Agenda(orders.pace)
         self.waits_for: float | None = None  # the opening of a window that people were told of
         self.lanes: list[_Lane] = []
@@ -190,6 +190,8 @@ class _Loop:
         self.wall, self.steady, self.awake = clock.now(), clock.steady(), clock.awake()
         self.shown_at = 0.0
         self.foreseen_at, self.limits_end = -_FORESEE_SECONDS, 0.0
+        self.received = Received(ledger)
+        self.answers_seen, self.answers_at, self.reading_failed = self.received.last(), 0.0, ""
 
     # The run -----------------------------------------------------------------------------------
 
@@ -257,8 +259,12 @@ class _Loop:
             self.ledger.settle_dead_runs(self.clock())
         found = False
         self.mailing = self.ledger.mailing(self.mailing.name) or self.mailing  # an embargo may be new
+        held = self.ledger.held()
         for one in self.ledger.deliveries(self.mailing, OPEN_STATES):
-            if one.id in self.selection and one.lease is None and one.id not in self.queue:
+            if one.instead_of_id in self.selection:  # another address of somebody who was selected
+                self.selection.add(one.id)
+            free = one.lease is None and one.address not in held
+            if free and one.id in self.selection and one.id not in self.queue:
                 self._line_up(one, one.next_attempt_at)
                 found = True
         return found
@@ -271,6 +277,7 @@ class _Loop:
 
     def _turn(self) -> None:
         self._watch_clock()
+        self._look_at_answers()
         arrived = self._listen()
         arrived += self._overdue()
         self._take_opening()
@@ -307,6 +314,27 @@ class _Loop:
             self._build(*claimed)
         self._open_more()
         self._show()
+
+    def _look_at_answers(self) -> None:
+        """Tell what came back meanwhile, whoever read it; too many complaints stop the run."""
+        tick = time.monotonic()
+        if tick < self.answers_at + _ANSWERS_SECONDS:
+            return
+        self.answers_at = tick
+        wrong = next((one.error for one in self.received.readings() if one.error), "")
+        if wrong and wrong != self.reading_failed:
+            self.observe(self.progress, f"answers cannot be read: {wrong}")
+        self.reading_failed = wrong
+        if self.received.last() == self.answers_seen:
+            return
+        for mail in self.received.mails(ANSWERS, since=self.answers_seen):
+            if mail.delivery_id is not None or mail.pending:
+                so = f" ({mail.acted})" if mail.acted else ""
+                self.observe(self.progress, f"{mail.kind} from {printable(mail.sender)}{printable(so)}")
+        self.answers_seen = self.received.last()
+        self.progress.counts = self.ledger.counts(self.mailing)
+        complaints = self.received.complaints(self.mailing, self.progress.started_at)
+        self.health.complained(complaints, self.progress.counts[State.SENT])
 
     def _has_to_decide(self) -> bool:
         if self.stopping:
@@ -375,6 +403,7 @@ class _Loop:
             words = f"bad mailbox: {outcome.code} {outcome.reply}"[:300]
             source = f"mailing {self.mailing.name}"
             self.ledger.suppress([Suppression(one.address, words, source, now, dead=True)], now)
+            self._try_another(one, now)
         self.turnstile.close(work.slot, now, outcome.reached_rcpt)
         state = decision.state
         if state is State.PLANNED:
@@ -393,6 +422,16 @@ class _Loop:
         if note:
             self.observe(self.progress, note)
         self._tell(one, state, outcome, decision)
+
+    def _try_another(self, dead: Delivery, now: float) -> None:
+        """Plan the letter of a dead mailbox for another address of the same person."""
+        other = alternates.plan(self.ledger, self.archive, dead, now)
+        if other is not None:
+            self.selection.add(other.id)
+            self._line_up(other, now)
+            self.progress.total += 1
+            self.progress.counts[State.PLANNED] += 1
+            self.observe(self.progress, f"{dead.contact.email} is dead; next: {other.contact.email}")
 
     def _slow_down(self, now: float, words: str, note: str) -> str:
         """Halve the pace, as the server asked; return what people are told. Runs inside a transaction."""
@@ -515,7 +554,7 @@ class _Loop:
         lane.ready = None
         lane.works.append(work)
         mail = work.delivery.contact.email
-        sender = address.wire(self._version(work.delivery).sender.address)
+        sender = address.wire(self.archive.version(work.delivery.version_id).sender.address)
         smtputf8, fresh = address.needs_smtputf8(mail), lane.idle_seconds < _FRESH
         lane.session.begin(sender, address.wire(mail), work.data, smtputf8, fresh)
 
@@ -566,33 +605,8 @@ class _Loop:
         self.turnstile.close(work.slot, self.clock(), named)
         self._line_up(one, one.next_attempt_at)
 
-    def _version(self, one: Delivery) -> Frozen:
-        if one.version_id not in self.frozen:  # revised by another process since this run began
-            self.frozen = self.ledger.versions(self.mailing)
-        return self.frozen[one.version_id]
-
     def _message(self, one: Delivery) -> bytes:
-        frozen = self._version(one)
-        letter = self.letters.get(one.version_id)
-        if letter is None:
-            letter = Letter(
-                self.mailing.letter,
-                frozen.sources,
-                frozen.language,
-                lambda name: self.ledger.file(frozen.files[name]),
-            )
-            self.letters[one.version_id] = letter
-        rendered: Rendered = letter.render(one.contact, frozen.sender, frozen.reply_to, self.today)
-        digest = message.content_hash(rendered, frozen.sender, frozen.reply_to, frozen.unsubscribe)
-        if digest != one.content_hash:
-            raise StoppedError(
-                f"the letter to {one.contact.email} renders differently now than when it was planned",
-                "another version of the program? go back to it, or say --revise to send it as it is now",
-            )
-        date = datetime.datetime.fromtimestamp(self.clock(), datetime.UTC)
-        return message.build(
-            rendered, one.contact, frozen.sender, frozen.reply_to, frozen.unsubscribe, one.message_id, date
-        )
+        return self.archive.build(one, datetime.datetime.fromtimestamp(self.clock(), datetime.UTC))
 
     # Connections -------------------------------------------------------------------------------
 

@@ -85,6 +85,16 @@ class Health:
             self._stop(StoppedError(why, hint))
         return note
 
+    def complained(self, complaints: int, sent: int) -> None:
+        """Take how many people complained since the run began, and how many have got the letter."""
+        if self._breaker and (why := self._breaker.complained(complaints, sent)):
+            self._stop(
+                StoppedError(
+                    why,
+                    "read the complaints before anything else leaves: outreach replies list --kind complaint",
+                )
+            )
+
     def had_trouble(self, now: float, words: str) -> None:
         """Pause after a session that failed, longer each time."""
         if now < self.resume_at:

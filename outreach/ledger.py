@@ -33,21 +33,35 @@ from sqlalchemy.dialects import sqlite
 from outreach import address, schema
 from outreach.errors import Exit, LedgerError
 from outreach.locks import Locks
-from outreach.model import HELD_STATES, OPEN_STATES, Contact, Identity, Outcome, Scope, State, Verdict
+from outreach.model import (
+    ANSWERS,
+    HELD_STATES,
+    OPEN_STATES,
+    Contact,
+    Identity,
+    Outcome,
+    Scope,
+    State,
+    Verdict,
+)
 from outreach.pace import Slowed
 from outreach.schema import about as _about
 from outreach.schema import attempt as _attempt
 from outreach.schema import delivery as _delivery
 from outreach.schema import excluded as _excluded
 from outreach.schema import file as _file
+from outreach.schema import hold as _hold
+from outreach.schema import inbound as _inbound
 from outreach.schema import mailing as _mailing
+from outreach.schema import mark as _mark
+from outreach.schema import match as _match
 from outreach.schema import metadata as _metadata
 from outreach.schema import slot as _slot
 from outreach.schema import slowed as _slowed
 from outreach.schema import suppression as _suppression
 from outreach.schema import version as _version
 from outreach.throttle import LAST, History, Slot
-from outreach.times import day, span
+from outreach.times import day, iso, span
 
 _DAY = 86400
 _MOST_VALUES = 500  # that one statement asks for
@@ -74,6 +88,7 @@ class Mailing:
     created_at: float
     not_before: float = 0.0  # nothing of it leaves before
     not_before_said: str = ""  # how that was written
+    follows_id: int | None = None  # the mailing that it follows up
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +113,8 @@ class NewDelivery:
     language: str
     content_hash: str
     message_id: str
+    follows_id: int | None = None  # the delivery whose silence it follows up
+    instead_of_id: int | None = None  # the delivery that came back from a dead mailbox of the same person
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +137,9 @@ class Delivery:
     finished_at: float | None
     reply: str
     reason: str
+    mailing_id: int
+    follows_id: int | None = None
+    instead_of_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +168,11 @@ class Refusals:
     ) -> None:
         """Take shared keys by check digits, and what finds values: the reason, and whether one is dead."""
         self._shared, self._find = shared, find
+
+    def is_dead(self, key: str) -> bool:
+        """Tell whether nobody refuses, but the mailbox of an address does not exist."""
+        found = self._find(_forms(key, self._shared))
+        return bool(found) and all(dead for _, dead in found.values())
 
     def of(self, key: str, domain: str, further: Iterable[str] = ()) -> str | None:
         """Return why nobody writes to a person with this address key, or None.
@@ -358,7 +383,7 @@ class Ledger:
         with self._guard(), self._connection.begin():
             yield
 
-    def _execute(self, statement: sa.Executable, rows: Any = None) -> sa.CursorResult[Any]:
+    def execute(self, statement: sa.Executable, rows: Any = None) -> sa.CursorResult[Any]:
         """Run one statement, in the transaction at hand or in one of its own."""
         if self._connection.in_transaction():
             return self._connection.execute(statement, rows)
@@ -375,20 +400,27 @@ class Ledger:
 
     def mailings(self) -> list[Mailing]:
         """Return all mailings, the newest first."""
-        rows = self._execute(sa.select(_mailing).order_by(_mailing.c.id.desc())).mappings()
+        rows = self.execute(sa.select(_mailing).order_by(_mailing.c.id.desc())).mappings()
         return [Mailing(**row) for row in rows]
 
     def mailing(self, name: str) -> Mailing | None:
         """Return a mailing by its name."""
-        row = self._execute(sa.select(_mailing).where(_mailing.c.name == name)).mappings().first()
+        row = self.execute(sa.select(_mailing).where(_mailing.c.name == name)).mappings().first()
         return Mailing(**row) if row else None
 
-    def create_mailing(self, name: str, letter: str, today: str, now: float) -> Mailing:
+    def mailing_of(self, number: int) -> Mailing:
+        """Return a mailing by its number."""
+        row = self.execute(sa.select(_mailing).where(_mailing.c.id == number)).mappings().one()
+        return Mailing(**row)
+
+    def create_mailing(
+        self, name: str, letter: str, today: str, now: float, follows_id: int | None = None
+    ) -> Mailing:
         """Create a mailing and return it."""
-        values = {"name": name, "letter": letter, "today": today, "created_at": now}
-        result = self._execute(sa.insert(_mailing).values(**values))
+        values = {"name": name, "letter": letter, "today": today, "created_at": now, "follows_id": follows_id}
+        result = self.execute(sa.insert(_mailing).values(**values))
         (number,) = result.inserted_primary_key or (0,)
-        return Mailing(int(number), name, letter, today, now)
+        return Mailing(int(number), name, letter, today, now, follows_id=follows_id)
 
     def add_version(
         self,
@@ -417,39 +449,30 @@ class Ledger:
             _version.c.fingerprint == fingerprint,
             _version.c.frozen == data,
         )
-        if (known := self._execute(same).scalar()) is not None:
+        if (known := self.execute(same).scalar()) is not None:
             return int(known)
         values = {"mailing_id": mailing.id, "fingerprint": fingerprint, "frozen": data, "created_at": now}
-        (number,) = self._execute(sa.insert(_version).values(**values)).inserted_primary_key or (0,)
+        (number,) = self.execute(sa.insert(_version).values(**values)).inserted_primary_key or (0,)
         return int(number)
 
     def versions(self, mailing: Mailing) -> dict[int, Frozen]:
         """Return the frozen versions of a mailing by number."""
         query = sa.select(_version).where(_version.c.mailing_id == mailing.id)
-        versions = {}
-        for row in self._execute(query):
-            data = json.loads(zlib.decompress(row.frozen))
-            versions[row.id] = Frozen(
-                row.id,
-                row.fingerprint,
-                data["sources"],
-                data["language"],
-                Identity(**data["sender"]),
-                Identity(**data["reply_to"]),
-                data["unsubscribe"],
-                data.get("files", {}),
-            )
-        return versions
+        return {row.id: _to_frozen(row) for row in self.execute(query)}
+
+    def version(self, number: int) -> Frozen:
+        """Return one frozen version."""
+        return _to_frozen(self.execute(sa.select(_version).where(_version.c.id == number)).one())
 
     def _add_file(self, data: bytes) -> str:
         digest = hashlib.sha256(data).hexdigest()
-        if self._execute(sa.select(_file.c.digest).where(_file.c.digest == digest)).scalar() is None:
-            self._execute(sa.insert(_file).values(digest=digest, data=data))
+        if self.execute(sa.select(_file.c.digest).where(_file.c.digest == digest)).scalar() is None:
+            self.execute(sa.insert(_file).values(digest=digest, data=data))
         return digest
 
     def file(self, digest: str) -> bytes:
         """Return a file that travels with a letter."""
-        data: bytes = self._execute(sa.select(_file.c.data).where(_file.c.digest == digest)).scalar_one()
+        data: bytes = self.execute(sa.select(_file.c.data).where(_file.c.digest == digest)).scalar_one()
         return data
 
     def fingerprints(self, mailing: Mailing) -> set[str]:
@@ -463,7 +486,7 @@ class Ledger:
             )
             .distinct()
         )
-        return {row.fingerprint for row in self._execute(query)}
+        return {row.fingerprint for row in self.execute(query)}
 
     # Deliveries ------------------------------------------------------------------------------
 
@@ -480,11 +503,13 @@ class Ledger:
                 "content_hash": one.content_hash,
                 "message_id": one.message_id,
                 "state": State.PLANNED.value,
+                "follows_id": one.follows_id,
+                "instead_of_id": one.instead_of_id,
             }
             for one in new
         ]
         if rows:
-            self._execute(sa.insert(_delivery), rows)
+            self.execute(sa.insert(_delivery), rows)
 
     def revise(self, mailing: Mailing, version: int, new: Iterable[NewDelivery]) -> int:
         """Give deliveries that are still open, and that nobody is sending, another version; count them."""
@@ -502,7 +527,7 @@ class Ledger:
                 "language": one.language,
                 "content_hash": one.content_hash,
             }
-            done += self._execute(change.values(**values)).rowcount
+            done += self.execute(change.values(**values)).rowcount
         return done
 
     def cancel(self, mailing: Mailing, addresses: Iterable[str] | None, now: float) -> int:
@@ -514,21 +539,24 @@ class Ledger:
         ]
         values = {"state": State.CANCELLED.value, "reason": "cancelled by hand", "finished_at": now}
         if addresses is None:
-            return self._execute(sa.update(_delivery).where(*where).values(**values)).rowcount
+            return self.execute(sa.update(_delivery).where(*where).values(**values)).rowcount
         return sum(
-            self._execute(
+            self.execute(
                 sa.update(_delivery).where(*where, _delivery.c.address == one).values(**values)
             ).rowcount
             for one in addresses
         )
 
-    def settle(self, mailing: Mailing, addresses: Iterable[str], arrived: bool) -> int:
-        """Settle deliveries in doubt by somebody's word: accepted, or to be sent once more. Count them."""
+    def settle(
+        self,
+        mailing: Mailing,
+        addresses: Iterable[str],
+        arrived: bool,
+        reason: str = "was in doubt; settled by hand: it arrived",
+    ) -> int:
+        """Settle deliveries in doubt: they were accepted, or are to be sent once more. Count them."""
         if arrived:
-            values: dict[str, Any] = {
-                "state": State.SENT.value,
-                "reason": "was in doubt; settled by hand: it arrived",
-            }
+            values: dict[str, Any] = {"state": State.SENT.value, "reason": reason}
         else:
             values = _anew("was in doubt; sent again by hand")
         return self._change(mailing, addresses, State.UNKNOWN, values)
@@ -546,7 +574,7 @@ class Ledger:
             _delivery.c.lease.is_(None),
         )
         return sum(
-            self._execute(change.where(_delivery.c.address == one).values(**values)).rowcount
+            self.execute(change.where(_delivery.c.address == one).values(**values)).rowcount
             for one in addresses
         )
 
@@ -557,19 +585,31 @@ class Ledger:
             for email, reason in excluded
         ]
         if rows:
-            self._execute(sa.insert(_excluded).prefix_with("OR IGNORE"), rows)
+            self.execute(sa.insert(_excluded).prefix_with("OR IGNORE"), rows)
 
     def excluded(self, mailing: Mailing) -> list[tuple[str, str]]:
         """Return who gets no letter and why."""
         query = sa.select(_excluded.c.email, _excluded.c.reason).where(_excluded.c.mailing_id == mailing.id)
-        return [(row.email, row.reason) for row in self._execute(query.order_by(_excluded.c.id))]
+        return [(row.email, row.reason) for row in self.execute(query.order_by(_excluded.c.id))]
 
     def deliveries(self, mailing: Mailing, states: Sequence[State] | None = None) -> list[Delivery]:
         """Return the deliveries of a mailing in the order they were planned."""
         query = sa.select(_delivery).where(_delivery.c.mailing_id == mailing.id).order_by(_delivery.c.id)
         if states is not None:
             query = query.where(_delivery.c.state.in_([state.value for state in states]))
-        return [_to_delivery(*tuple(row)) for row in self._execute(query)]
+        return [_to_delivery(*tuple(row)) for row in self.execute(query)]
+
+    def deliveries_to(self, mailing: Mailing, keys: Sequence[str]) -> list[Delivery]:
+        """Return the deliveries of a mailing to some address keys."""
+        return self.find_deliveries(
+            sa.and_(_delivery.c.mailing_id == mailing.id, _delivery.c.address.in_(keys))
+        )
+
+    def find_deliveries(self, where: sa.ColumnElement[bool], newest: int | None = None) -> list[Delivery]:
+        """Return deliveries of whatever mailing, in the order they were planned; or the `newest` so many."""
+        order = _delivery.c.id if newest is None else _delivery.c.id.desc()
+        query = sa.select(_delivery).where(where).order_by(order).limit(newest)
+        return [_to_delivery(*tuple(row)) for row in self.execute(query)]
 
     def delivery(self, number: int) -> Delivery:
         """Return one delivery."""
@@ -582,7 +622,7 @@ class Ledger:
             .where(_delivery.c.mailing_id == mailing.id)
             .group_by(_delivery.c.state)
         )
-        found = dict(map(tuple, self._execute(query)))
+        found = dict(map(tuple, self.execute(query)))
         return {state: found.get(state.value, 0) for state in State}
 
     def holders(self, letter: str, besides: str) -> dict[str, str]:
@@ -596,7 +636,7 @@ class Ledger:
                 _delivery.c.state.in_([state.value for state in HELD_STATES]),
             )
         )
-        return {row.address: row.name for row in self._execute(query)}
+        return {row.address: row.name for row in self.execute(query)}
 
     def attempts(self, mailing: Mailing) -> dict[int, list[tuple[float, Outcome]]]:
         """Return every attempt of a mailing by delivery: (when it ended, outcome)."""
@@ -607,12 +647,28 @@ class Ledger:
             .order_by(_attempt.c.id)
         )
         found: dict[int, list[tuple[float, Outcome]]] = {}
-        for row in self._execute(query):
+        for row in self.execute(query):
             outcome = Outcome(
                 Verdict(row.verdict), Scope(row.scope), row.code, row.enhanced, row.reply, row.reason
             )
             found.setdefault(row.delivery_id, []).append((row.at, outcome))
         return found
+
+    def tries(self, number: int) -> list[dict[str, Any]]:
+        """Return every attempt of one delivery as scripts read it, the first one first."""
+        query = sa.select(_attempt).where(_attempt.c.delivery_id == number).order_by(_attempt.c.id)
+        return [
+            {
+                "at": iso(row.started_at),
+                "ended": iso(row.at),
+                "server": row.server,
+                "verdict": row.verdict,
+                "code": row.code,
+                "reply": row.reply,
+                "reason": row.reason,
+            }
+            for row in self.execute(query)
+        ]
 
     def sent_since(self, mailing: Mailing, since: float) -> tuple[int, float | None]:
         """Return how many were accepted since then, and when the first of them was."""
@@ -621,7 +677,7 @@ class Ledger:
             _delivery.c.state == State.SENT.value,
             _delivery.c.finished_at >= since,
         )
-        count, first = tuple(self._execute(query).one())
+        count, first = tuple(self.execute(query).one())
         return int(count), first
 
     # Suppressions ----------------------------------------------------------------------------
@@ -635,7 +691,7 @@ class Ledger:
         wanted = iter(new)
         while some := list(itertools.islice(wanted, _MOST_VALUES)):
             asked = sa.select(_suppression).where(_suppression.c.value.in_({one.value for one in some}))
-            known = {one.value: one for one in map(_to_suppression, self._execute(asked))}
+            known = {one.value: one for one in map(_to_suppression, self.execute(asked))}
             written: dict[str, Suppression] = {}
             for one in some:
                 before = known.get(one.value)
@@ -644,14 +700,14 @@ class Ledger:
                     known[one.value] = written[one.value] = kept
             if written:
                 rows = [asdict(one) | {"dead": int(one.dead)} for one in written.values()]
-                self._execute(sa.insert(_suppression).prefix_with("OR REPLACE"), rows)
+                self.execute(sa.insert(_suppression).prefix_with("OR REPLACE"), rows)
             hold |= {one.value: known[one.value] for one in some}
         return list(hold.values())
 
     def refusals(self, now: float) -> Refusals:
         """Return whom nobody writes to, read once: for a plan, which asks about everybody."""
         columns = (_suppression.c.value, _suppression.c.reason, _suppression.c.dead)
-        rows = self._execute(sa.select(*columns).where(_still(now)))
+        rows = self.execute(sa.select(*columns).where(_still(now)))
         known = {row.value: (row.reason, bool(row.dead)) for row in rows}
         return Refusals(
             self.share_keys(), lambda values: {value: known[value] for value in values if value in known}
@@ -674,15 +730,15 @@ class Ledger:
     def unsuppress(self, value: str) -> bool:
         """Take a refusal back, in every form that it has; tell whether there was one."""
         forms = _forms(value, self.share_keys())
-        return self._execute(sa.delete(_suppression).where(_suppression.c.value.in_(forms))).rowcount > 0
+        return self.execute(sa.delete(_suppression).where(_suppression.c.value.in_(forms))).rowcount > 0
 
     def count_suppressions(self) -> int:
         """Return how many refusals there are, also what is over."""
-        return int(self._execute(sa.select(sa.func.count()).select_from(_suppression)).scalar_one())
+        return int(self.execute(sa.select(sa.func.count()).select_from(_suppression)).scalar_one())
 
     def list_suppressions(self) -> list[Suppression]:
         """Return every refusal, the oldest first, also what is over."""
-        return list(map(_to_suppression, self._execute(sa.select(_suppression).order_by(_suppression.c.id))))
+        return list(map(_to_suppression, self.execute(sa.select(_suppression).order_by(_suppression.c.id))))
 
     def share_keys(self) -> dict[str, bytes]:
         """Return the keys of the hashes that were imported, by their check digits."""
@@ -691,18 +747,22 @@ class Ledger:
     def add_share_key(self, check: str, key: bytes) -> None:
         """Keep the key of hashes, so that they hold without the passphrase."""
         values = {"name": f"{_SHARE}{check}", "value": key}
-        self._execute(sa.insert(_about).prefix_with("OR IGNORE").values(**values))
+        self.execute(sa.insert(_about).prefix_with("OR IGNORE").values(**values))
 
-    def close_refused(self, mailing: Mailing, key: str, reason: str, now: float) -> None:
-        """Take a delivery out that has not left, because the person refuses."""
+    def close_refused(self, mailing: Mailing | None, key: str, reason: str, now: float) -> int:
+        """Take out what has not left to an address, in one mailing or in all; count it."""
         change = sa.update(_delivery).where(
-            _delivery.c.mailing_id == mailing.id,
+            _delivery.c.mailing_id == mailing.id if mailing else sa.true(),
             _delivery.c.address == key,
             _delivery.c.state.in_([state.value for state in OPEN_STATES]),
             _delivery.c.lease.is_(None),
         )
         values = {"state": State.SUPPRESSED.value, "reason": reason, "finished_at": now}
-        self._execute(change.values(**values))
+        return self.execute(change.values(**values)).rowcount
+
+    def held(self) -> set[str]:
+        """Return the address keys for which nothing leaves until a person has decided on a mail of theirs."""
+        return {row.address for row in self.execute(sa.select(_hold.c.address))}
 
     def resting(self, besides: str, rest: int, now: float) -> dict[str, str]:
         """Return who got another mailing within `rest` seconds, or gets it right now: address key → words."""
@@ -712,7 +772,7 @@ class Ledger:
             .where(_mailing.c.name != besides, _had_since(now - rest))
             .order_by(_delivery.c.finished_at)
         )
-        return {row.address: _rests(rest, *tuple(row)[1:]) for row in self._execute(query)}
+        return {row.address: _rests(rest, *tuple(row)[1:]) for row in self.execute(query)}
 
     # Runs and leases -------------------------------------------------------------------------
 
@@ -733,7 +793,7 @@ class Ledger:
     def _refuse_damaged(self) -> None:
         """Look through the whole file before the first mail leaves. Raises LedgerError."""
         with self._guard():
-            found = [str(row[0]) for row in self._execute(sa.text("PRAGMA quick_check(1)"))]
+            found = [str(row[0]) for row in self.execute(sa.text("PRAGMA quick_check(1)"))]
             if "I/O error" in found[0]:
                 raise sqlite3.OperationalError("disk I/O error")  # it may pass
         if found != ["ok"]:
@@ -755,15 +815,15 @@ class Ledger:
             moved = self._clock_moved(now, boot, steady)
             if moved:
                 self._move_times(moved, 0.0)
-            latest = self._execute(sa.select(sa.func.max(_slot.c.at))).scalar() or 0.0
+            latest = self.execute(sa.select(sa.func.max(_slot.c.at))).scalar() or 0.0
             ahead = latest - now if latest - now > _CLOCKS_DIFFER else 0.0
             if ahead:
                 self._move_times(-ahead, now)
             waits = sa.and_(_delivery.c.lease.is_(None), _delivery.c.state == State.DEFERRED.value)
             too_long = _delivery.c.next_attempt_at > now + longest_wait
-            self._execute(sa.update(_delivery).where(waits, too_long).values(next_attempt_at=now))
+            self.execute(sa.update(_delivery).where(waits, too_long).values(next_attempt_at=now))
             later = _delivery.c.first_attempt_at > now
-            self._execute(sa.update(_delivery).where(later).values(first_attempt_at=now))
+            self.execute(sa.update(_delivery).where(later).values(first_attempt_at=now))
         return moved - ahead
 
     def _move_times(self, seconds: float, since: float) -> None:
@@ -775,7 +835,7 @@ class Ledger:
             (_delivery, deferred, ("first_attempt_at", "next_attempt_at")),
         ):
             values = {name: table.c[name] + seconds for name in names}
-            self._execute(sa.update(table).where(table.c[names[0]] > since, which).values(values))
+            self.execute(sa.update(table).where(table.c[names[0]] > since, which).values(values))
 
     def _clock_moved(self, now: float, boot: str, steady: float) -> float:
         """Return by how many seconds the clock was set since this was last asked, in this start.
@@ -789,9 +849,9 @@ class Ledger:
         moved = (now - wall_then) - (steady - steady_then)
         if before == boot and abs(moved) <= _CLOCKS_DIFFER:
             return 0.0
-        self._execute(sa.delete(_about).where(_about.c.name == _CLOCK))
+        self.execute(sa.delete(_about).where(_about.c.name == _CLOCK))
         value = f"{boot} {now!r} {steady!r}".encode()
-        self._execute(sa.insert(_about).values(name=_CLOCK, value=value))
+        self.execute(sa.insert(_about).values(name=_CLOCK, value=value))
         return moved if before == boot and abs(moved) <= _MOST_SET else 0.0
 
     def end_run(self) -> None:
@@ -801,14 +861,14 @@ class Ledger:
     def settle_dead_runs(self, now: float) -> tuple[int, int]:
         """Free the claims of runs that died; what they were handing over becomes `unknown`. Count both."""
         freed = unknown = 0
-        leases = self._execute(sa.select(_delivery.c.lease).where(_delivery.c.lease.is_not(None)).distinct())
+        leases = self.execute(sa.select(_delivery.c.lease).where(_delivery.c.lease.is_not(None)).distinct())
         dead = [row.lease for row in leases if self._locks.is_dead(row.lease)]
         if not dead:
             return 0, 0
         with self.transaction():
             for run in dead:
                 mine = _delivery.c.lease == run
-                doubtful = self._execute(
+                doubtful = self.execute(
                     sa.select(_delivery.c.id).where(mine, _delivery.c.state == State.SENDING.value)
                 ).all()
                 words = "the program ended while the mail was being handed over: it may have been accepted"
@@ -816,7 +876,7 @@ class Ledger:
                 for row in doubtful:
                     self.record(row.id, outcome, State.UNKNOWN, now, now, "", reason=words, run=run)
                 unknown += len(doubtful)
-                freed += self._execute(sa.update(_delivery).where(mine).values(lease=None)).rowcount
+                freed += self.execute(sa.update(_delivery).where(mine).values(lease=None)).rowcount
         for run in dead:
             self._locks.bury(run)
         return freed, unknown
@@ -840,14 +900,14 @@ class Ledger:
         query = sa.select(_slot.c.at, _slot.c.ideal, _slot.c.id).where(_slot.c.account == account)
         found = [
             Slot(row.at, row.ideal, row.id)
-            for row in self._execute(query.order_by(_slot.c.at.desc(), _slot.c.id.desc()))
+            for row in self.execute(query.order_by(_slot.c.at.desc(), _slot.c.id.desc()))
         ]
         last = max(found, key=lambda slot: slot.seed, default=None)
         return lambda n: last if n == LAST else found[n - 1] if n <= len(found) else None
 
     def last_slot(self) -> int:
         """Return the number of the last transaction of any account; 0 when there is none."""
-        return int(self._execute(sa.select(sa.func.max(_slot.c.id))).scalar() or 0)
+        return int(self.execute(sa.select(sa.func.max(_slot.c.id))).scalar() or 0)
 
     def slowed(self, account: str) -> Slowed:
         """Return what is known of the last time that a server asked this account for less."""
@@ -856,13 +916,13 @@ class Ledger:
 
     def slow_down(self, account: str, slowed: Slowed) -> None:
         """Keep what a server asked an account for, for every run from now on."""
-        self._execute(sa.delete(_slowed).where(_slowed.c.account == account))
-        self._execute(sa.insert(_slowed).values(account=account, **asdict(slowed)))
+        self.execute(sa.delete(_slowed).where(_slowed.c.account == account))
+        self.execute(sa.insert(_slowed).values(account=account, **asdict(slowed)))
 
     def set_not_before(self, mailing: Mailing, at: float, said: str = "") -> None:
         """Let nothing of a mailing leave before a time, however that was `said`; 0 lifts it."""
         row = sa.update(_mailing).where(_mailing.c.id == mailing.id)
-        self._execute(row.values(not_before=at, not_before_said=said))
+        self.execute(row.values(not_before=at, not_before_said=said))
 
     def refusals_of_us(self, number: int) -> int:
         """Return how often a delivery was refused as if it were the sender's fault."""
@@ -871,27 +931,31 @@ class Ledger:
             _attempt.c.verdict == Verdict.FAILED.value,
             _attempt.c.scope == Scope.SESSION.value,
         )
-        return int(self._execute(query).scalar_one())
+        return int(self.execute(query).scalar_one())
 
     def claim(self, number: int, now: float, rest: int = 0) -> Delivery | None:
         """Lease a delivery that is due; None when somebody else has it, or it is not to be sent any more.
 
-        A suppression that came after the plan is obeyed here, and so is a mailing that left meanwhile to
-        somebody who is to have `rest` seconds between two.
+        A suppression that came after the plan is obeyed here, and so are an answer to the letter that is
+        followed up, a hold, and a mailing that left meanwhile to somebody who is to have `rest` seconds
+        between two.
         """
         one = self.delivery(number)
         if one.lease is not None or one.state not in OPEN_STATES or one.next_attempt_at > now:
             return None
         if self._fast(_EMBARGO, number=number).fetchone()[0] > now:
             return None
-        if self._closed(one, now, rest):
+        if self._closed(one, now, rest) or self._fast(_HELD, address=one.address).fetchone():
             return None
         self._fast(_LEASE, number=number, run=self._locks.own)
         return replace(one, lease=self._locks.own)
 
     def _closed(self, one: Delivery, now: float, rest: int) -> bool:
-        """Close a delivery to somebody who refuses, or who is to be left in peace; tell whether it was."""
+        """Close a delivery to somebody who refuses, has answered, or is to be left in peace; tell whether."""
         state, reason = State.SUPPRESSED, self.refusal(one.address, one.domain, others(one.contact), now)
+        if reason is None and one.follows_id is not None:
+            row = self._fast(_ANSWERED, followed=one.follows_id).fetchone()
+            state, reason = (State.CANCELLED, "has answered meanwhile") if row else (state, None)
         if reason is None and rest:
             row = self._fast(_HAD, number=one.id, address=one.address, since=now - rest).fetchone()
             if row is not None:
@@ -899,7 +963,7 @@ class Ledger:
         if reason is None:
             return False
         values = {"state": state.value, "reason": reason, "finished_at": now, "lease": None}
-        self._execute(sa.update(_delivery).where(_delivery.c.id == one.id).values(**values))
+        self.execute(sa.update(_delivery).where(_delivery.c.id == one.id).values(**values))
         return True
 
     def release(self, number: int) -> None:
@@ -919,16 +983,19 @@ class Ledger:
 
     def release_slot(self, number: int) -> None:
         """Uncount a transaction that never reached RCPT."""
-        self._execute(sa.delete(_slot).where(_slot.c.id == number))
+        self.execute(sa.delete(_slot).where(_slot.c.id == number))
 
     def forget_old_slots(self, now: float) -> None:
         """Drop what no limit can count any more, by the clock and by the last slot: a clock may be wrong."""
-        latest = self._execute(sa.select(sa.func.max(_slot.c.at))).scalar() or now
-        self._execute(sa.delete(_slot).where(_slot.c.at < min(now, latest) - 2 * _DAY))
+        latest = self.execute(sa.select(sa.func.max(_slot.c.at))).scalar() or now
+        self.execute(sa.delete(_slot).where(_slot.c.at < min(now, latest) - 2 * _DAY))
 
     def intend(self, one: Delivery, now: float, rest: int = 0) -> bool:
         """Write down that the body of this mail may leave now; False when it must not any more."""
         if self._closed(one, now, rest):
+            return False
+        if self._fast(_HELD, address=one.address).fetchone():
+            self._fast(_RELEASE, number=one.id, run=self._locks.own)
             return False
         if self._fast(_INTEND, number=one.id, run=self._locks.own).rowcount != 1:
             raise LedgerError(f"delivery {one.id} is not ours any more", exit_code=Exit.STOPPED)
@@ -1043,6 +1110,20 @@ def _create_private(path: Path) -> None:
         ) from None
 
 
+def _to_frozen(row: Any) -> Frozen:
+    data = json.loads(zlib.decompress(row.frozen))
+    return Frozen(
+        row.id,
+        row.fingerprint,
+        data["sources"],
+        data["language"],
+        Identity(**data["sender"]),
+        Identity(**data["reply_to"]),
+        data["unsubscribe"],
+        data.get("files", {}),
+    )
+
+
 def _contact_to_json(contact: Contact) -> str:
     values = asdict(contact)
     for one in (values, *values["people"]):  # most share their inbox with nobody
@@ -1074,6 +1155,8 @@ def _to_delivery(
     finished_at: float | None,
     reply: str,
     reason: str,
+    follows_id: int | None,
+    instead_of_id: int | None,
 ) -> Delivery:
     """Make a delivery of a row; the columns come in the order of the table."""
     return Delivery(
@@ -1093,6 +1176,9 @@ def _to_delivery(
         finished_at,
         reply,
         reason,
+        mailing_id,
+        follows_id,
+        instead_of_id,
     )
 
 
@@ -1141,6 +1227,21 @@ _HAD = _Statement(
     )
     .order_by(_delivery.c.finished_at.desc())
     .limit(1)
+)
+_HELD = _Statement(sa.select(_hold.c.address).where(_hold.c.address == _given("address")).limit(1))
+_later = _match.alias()
+_newest = sa.select(sa.func.max(_later.c.id)).where(_later.c.inbound_id == _match.c.inbound_id)
+_ANSWERED = _Statement(  # a person's answer, or what says that no more is wanted there
+    sa.union_all(
+        sa.select(_match.c.id)
+        .join(_inbound, _inbound.c.id == _match.c.inbound_id)
+        .where(
+            _match.c.delivery_id == _given("followed"),
+            _inbound.c.kind.in_([kind.value for kind in ANSWERS]),
+            _match.c.id == _newest.scalar_subquery(),
+        ),
+        sa.select(_mark.c.id).where(_mark.c.delivery_id == _given("followed")),
+    ).limit(1)
 )
 _LEASE = _Statement(sa.update(_delivery).where(_this).values(lease=_given("run")))
 _RELEASE = _Statement(sa.update(_delivery).where(_ours).values(lease=None))

@@ -530,13 +530,21 @@ class Letter:
         return words is None or replace(words, file="") == replace(source, file="")
 
     def render(
-        self, contact: Contact, sender: Identity, reply_to: Identity, today: datetime.date
+        self,
+        contact: Contact,
+        sender: Identity,
+        reply_to: Identity,
+        today: datetime.date,
+        subject: str = "",
     ) -> Rendered:
-        """Return the letter for one contact. Raises LetterError when a template fails on this contact."""
+        """Return the letter for one contact; `subject` replaces its own where it goes on in a thread.
+
+        Raises LetterError when a template fails on this contact.
+        """
         choice = self.choose(contact)
         parts = [self._render(one.file, contact, sender, reply_to, today) for one in choice.parts]
         first = parts[0]
-        subject = " / ".join(dict.fromkeys(part.subject for part in parts))
+        subject = subject or " / ".join(dict.fromkeys(part.subject for part in parts))
         content, footer = first.content, first.footer
         if len(parts) > 1:
             content = Markup("\n<hr>\n").join(

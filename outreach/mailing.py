@@ -59,6 +59,7 @@ def compare(plan: Plan, ledger: Ledger | None, retry_failed: bool = False) -> Ch
     known = {one.address: one for one in ledger.deliveries(mailing)}
     listed = {address.key(contact.email) for contact in plan.contacts.contacts}
     hashes = {address.key(item.contact.email): item for item in plan.items}
+    listed |= hashes.keys()
     changes.new = [item for key, item in hashes.items() if key not in known]
     for key, one in known.items():
         if one.state is State.FAILED and retry_failed and key in hashes:
@@ -66,7 +67,7 @@ def compare(plan: Plan, ledger: Ledger | None, retry_failed: bool = False) -> Ch
         elif one.state not in OPEN_STATES:
             continue
         changes.open.append(one)
-        if key not in listed:
+        if key not in listed and one.instead_of_id is None:
             changes.vanished.append(one)
         elif key in hashes and hashes[key].content_hash != one.content_hash:
             changes.changed.append(one)
@@ -262,6 +263,8 @@ def question(
             f"Send {_many(count, 'letter')} in {_many(languages, 'language')} "
             f"to {_many(countries, 'country')}"
         )
+    if plan.follow_up:
+        begin += f", a follow-up to the silent ones of {plan.follow_up.mailing.name},"
     sender = f"{plan.sender.name} <{plan.sender.address}>" if plan.sender.name else plan.sender.address
     if count > _TYPE_THE_NUMBER:
         return Question(
@@ -296,8 +299,9 @@ def record(
     """
     with ledger.transaction():
         _refuse_overtaken(plan, changes, ledger)
+        follows = plan.follow_up.mailing.id if plan.follow_up else None
         mailing = changes.mailing or ledger.create_mailing(
-            plan.name, plan.letter.name, plan.today.isoformat(), now
+            plan.name, plan.letter.name, plan.today.isoformat(), now, follows
         )
         _close_refused(plan, changes, mailing, ledger, now)
         ledger.reopen(mailing, [one.address for one in changes.failed if chosen(one.contact)])
@@ -335,9 +339,17 @@ def _close_refused(plan: Plan, changes: Changes, mailing: Mailing, ledger: Ledge
 
 def _deliveries(plan: Plan, items: Sequence[Item], ledger: Ledger) -> Iterator[NewDelivery]:
     domain = address.domain(plan.sender.address)
+    followed = plan.follow_up.letters if plan.follow_up else {}
     for item in items:
         message_id = message.new_message_id(ledger.key, item.contact.email, domain)
-        yield NewDelivery(item.contact, item.choice.language, item.content_hash, message_id)
+        first = followed.get(address.key(item.contact.email))
+        yield NewDelivery(
+            item.contact,
+            item.choice.language,
+            item.content_hash,
+            message_id,
+            first.id if first else None,
+        )
 
 
 def refuse_unapproved(
@@ -365,7 +377,7 @@ def cancel(
     ledger.settle_dead_runs(now)
     with ledger.transaction():
         deliveries = {one.address: one for one in ledger.deliveries(mailing)}
-        keys = list(deliveries) if everybody else _keys(mails, deliveries, mailing)
+        keys = list(deliveries) if everybody else keys_of(mails, deliveries, mailing)
         done = ledger.cancel(mailing, None if everybody else keys, now)
         left = {one.address: one for one in ledger.deliveries(mailing)}
         open_still = (*OPEN_STATES, State.SENDING)
@@ -377,7 +389,7 @@ def cancel(
     return done, said
 
 
-def _keys(mails: Sequence[str], deliveries: Mapping[str, Delivery], mailing: Mailing) -> list[str]:
+def keys_of(mails: Sequence[str], deliveries: Mapping[str, Delivery], mailing: Mailing) -> list[str]:
     """Return the address keys of what somebody typed. Raises UsageError for one not in the mailing."""
     keys = [suppressions.value_of(mail) for mail in mails]
     for mail, key in zip(mails, keys, strict=True):
@@ -406,7 +418,7 @@ def resolve(
     with ledger.transaction():
         deliveries = {one.address: one for one in ledger.deliveries(mailing)}
         doubtful = [key for key, one in deliveries.items() if one.state is State.UNKNOWN]
-        keys = doubtful if everybody else _keys(mails, deliveries, mailing)
+        keys = doubtful if everybody else keys_of(mails, deliveries, mailing)
         said = [
             f"{deliveries[key].contact.email}: is not in doubt, but {deliveries[key].state}"
             for key in keys
@@ -455,7 +467,12 @@ def select(
 
 
 def orders(
-    settings: Settings, server: Server, password: str | None, wait: bool = True, breaker: bool = True
+    settings: Settings,
+    server: Server,
+    password: str | None,
+    wait: bool = True,
+    breaker: bool = True,
+    follow_up: bool = False,
 ) -> delivery.Orders:
     """Turn settings into the orders of a run."""
     return delivery.Orders(
@@ -470,7 +487,7 @@ def orders(
         wait=wait,
         breaker=breaker,
         account=settings.account,
-        rest=settings.rest,
+        rest=0 if follow_up else settings.rest,
     )
 
 

@@ -17,6 +17,7 @@ import hmac
 import json
 import secrets
 import string
+from collections.abc import Sequence
 from email import policy
 from email.header import Header
 from email.headerregistry import BaseHeader, HeaderRegistry
@@ -36,6 +37,8 @@ _HEADERS = (
     "Subject",
     "Date",
     "Message-ID",
+    "In-Reply-To",
+    "References",
     "List-Unsubscribe",
     "List-Unsubscribe-Post",
     "MIME-Version",
@@ -111,7 +114,7 @@ def _encode_always(text: str, header_name: str, linesep: str) -> str:
 
 def _registry() -> HeaderRegistry:
     registry = HeaderRegistry(default_class=_Verbatim)  # type: ignore[arg-type]
-    for name in ("date", "message-id", "content-disposition"):
+    for name in ("date", "message-id", "in-reply-to", "references", "content-disposition"):
         registry.map_to_type(name, _Verbatim)
     for name in ("from", "to", "reply-to"):
         registry.map_to_type(name, _Mailbox)
@@ -131,11 +134,13 @@ def build(
     unsubscribe: str,
     message_id: str,
     date: datetime.datetime,
+    thread: Sequence[str] = (),
 ) -> bytes:
     """Return the message as bytes with CRLF line ends.
 
     `unsubscribe` is a URL; `{token}` in it becomes the token of the Message-ID.
-    `message_id` has its angle brackets. Raises MessageError.
+    `message_id` has its angle brackets, and so have those of the letters before it, the `thread`.
+    Raises MessageError.
     """
     utf8 = address.needs_smtputf8(recipient.email)
     mail = EmailMessage(policy=_POLICY_UTF8 if utf8 else _POLICY)
@@ -146,7 +151,9 @@ def build(
         mail["Subject"] = rendered.subject
         mail["Date"] = format_datetime(date.astimezone(datetime.UTC).replace(microsecond=0))
         mail["Message-ID"] = message_id
-        link = unsubscribe or f"mailto:{address.wire(reply_to.address)}?subject=unsubscribe"
+        if thread:
+            mail["In-Reply-To"], mail["References"] = thread[-1], " ".join(thread)
+        link = unsubscribe or f"mailto:{address.wire(reply_to.address)}?subject=unsubscribe%20{{token}}"
         mail["List-Unsubscribe"] = f"<{link.replace('{token}', token_of(message_id))}>"
         if link.startswith("https:"):
             mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"  # RFC 8058

@@ -96,6 +96,23 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """Where answers arrive: an IMAP account, a Maildir, an mbox file, a folder of .eml files."""
+
+    kind: str  # imap, maildir, mbox, eml
+    path: str = ""  # of what is a file
+    server: Server | None = None
+    folders: tuple[str, ...] = ("INBOX",)
+    spam: str | None = None  # None: found out; empty: there is none
+    sent: str | None = None
+
+    def __str__(self) -> str:
+        if self.server is None:
+            return f"{self.kind}:{self.path}"
+        return f"{self.server.user or 'nobody'} at {self.server.host}"
+
+
+@dataclass(frozen=True, slots=True)
 class Attachment:
     """A file that travels with a letter."""
 
@@ -194,6 +211,16 @@ class Outcome:
     kind: Kind = Kind.OTHER
 
 
+class Mark(StrEnum):
+    """What a person did for the ask, by a person's word."""
+
+    DONE = "done"
+    PROMISED = "promised"
+    FORWARDED = "forwarded"
+    QUESTION = "question"
+    REFUSED = "refused"
+
+
 class Came(StrEnum):
     """What a mail that came back is."""
 
@@ -203,3 +230,7 @@ class Came(StrEnum):
     OPT_OUT = "opt-out"
     COMPLAINT = "complaint"
     OTHER = "other"
+
+
+# What tells that somebody is not silent, or not reached; an absence and a receipt do not.
+ANSWERS = (Came.REPLY, Came.OPT_OUT, Came.COMPLAINT, Came.BOUNCE)

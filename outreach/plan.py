@@ -16,14 +16,15 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from outreach import address, coverage, forecast, languages, message, places
+from outreach import address, alternates, coverage, forecast, languages, message, places
 from outreach.agenda import Entry
 from outreach.errors import ContactsError, LetterError, Problem, UsageError
+from outreach.following import FollowUp
 from outreach.forecast import Past
-from outreach.ledger import Ledger, others
+from outreach.ledger import Ledger, Refusals, others
 from outreach.letters import Choice, Letter
 from outreach.lists import ContactList
-from outreach.model import CONTACT_COLUMNS, OPEN_STATES, Contact, Identity
+from outreach.model import CONTACT_COLUMNS, OPEN_STATES, Contact, Identity, Rendered
 from outreach.pace import Pace
 from outreach.settings import Settings
 from outreach.times import iso
@@ -56,7 +57,8 @@ class Plan:
     excluded: list[tuple[str, str]] = field(default_factory=list)  # (email, reason)
     again: bool = False
     done: set[str] = field(default_factory=set)  # keys of those with whom this mailing is finished
-    refused: dict[str, Contact] = field(default_factory=dict)  # who is suppressed, by address key
+    refused: dict[str, Contact] = field(default_factory=dict)  # who refuses or has answered, by address key
+    follow_up: FollowUp | None = None  # the mailing whose silent readers this one is for
 
     @property
     def fingerprint(self) -> str:
@@ -77,8 +79,12 @@ def make(
     ledger: Ledger | None,
     now: float,
     again: bool = False,
+    follow_up: FollowUp | None = None,
 ) -> Plan:
-    """Plan a mailing. With `again`, whoever has this letter under another name gets it once more."""
+    """Plan a mailing. With `again`, whoever has this letter under another name gets it once more.
+
+    A follow-up is for the silent readers of another mailing; OUTREACH_REST does not hold it up.
+    """
     sender = settings.sender or NOBODY
     mailing = ledger.mailing(name) if ledger else None
     today = (
@@ -87,19 +93,23 @@ def make(
         else datetime.datetime.fromtimestamp(now).astimezone().date()
     )
     plan = Plan(name, letter, contacts, sender, settings.reply_to or sender, settings.unsubscribe, today)
-    plan.again = again
+    plan.again, plan.follow_up = again, follow_up
     letter.check_variables([column for column in contacts.columns if column not in CONTACT_COLUMNS])
     plan.excluded += [(one.value or f"line {one.line}", one.problem) for one in contacts.rejected]
     refusals = ledger.refusals(now) if ledger else None
     holders = ledger.holders(letter.name, besides=name) if ledger and not again else {}
-    resting = ledger.resting(name, settings.rest, now) if ledger and settings.rest else {}
+    resting = ledger.resting(name, settings.rest, now) if ledger and settings.rest and not follow_up else {}
     if ledger and mailing:
         plan.done = {one.address for one in ledger.deliveries(mailing) if one.state not in OPEN_STATES}
-    for contact in contacts.contacts:
+    for listed in contacts.contacts:
+        contact = _reachable(listed, refusals) if refusals else listed
         key = address.key(contact.email)
         reason = refusals.of(key, address.domain(contact.email), others(contact)) if refusals else None
         if reason is not None:
             plan.excluded.append((contact.email, f"suppressed: {reason}"))
+            plan.refused[key] = contact
+        elif follow_up and (words := follow_up.reason(key)) and key not in plan.done:
+            plan.excluded.append((contact.email, words))
             plan.refused[key] = contact
         elif other := holders.get(key):
             plan.excluded.append((contact.email, f"has this letter already, by the mailing {other}"))
@@ -110,9 +120,25 @@ def make(
     return plan
 
 
+def _reachable(contact: Contact, refusals: Refusals) -> Contact:
+    """Return a contact at the next address, where the mailbox of the first one is known to be dead."""
+    tried: set[str] = set()
+    found: Contact | None = contact
+    while found is not None and refusals.is_dead(key := address.key(found.email)):
+        tried.add(key)
+        found = alternates.next_contact(found, tried)
+    return found or contact
+
+
+def render(plan: Plan, contact: Contact) -> Rendered:
+    """Return the letter of one contact. Raises LetterError."""
+    subject = plan.follow_up.subject(contact.email) if plan.follow_up else ""
+    return plan.letter.render(contact, plan.sender, plan.reply_to, plan.today, subject)
+
+
 def item(plan: Plan, contact: Contact) -> Item:
-    """Render the letter of one contact. Raises LetterError."""
-    rendered = plan.letter.render(contact, plan.sender, plan.reply_to, plan.today)
+    """Render the letter of one contact, and say what identifies it. Raises LetterError."""
+    rendered = render(plan, contact)
     digest = message.content_hash(rendered, plan.sender, plan.reply_to, plan.unsubscribe)
     return Item(contact, plan.letter.choose(contact), digest)
 

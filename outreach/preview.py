@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from outreach import address, attachments, languages, message, private, sources
+from outreach import plan as plans
 from outreach.errors import UsageError
 from outreach.model import Contact, Rendered
 from outreach.plan import Plan
@@ -60,7 +61,7 @@ def choose(
 
 def render(plan: Plan, contact: Contact) -> Rendered:
     """Return the letter of one contact."""
-    return plan.letter.render(contact, plan.sender, plan.reply_to, plan.today)
+    return plans.render(plan, contact)
 
 
 def eml(plan: Plan, contact: Contact, now: datetime.datetime) -> bytes:

@@ -2,7 +2,7 @@
 
 Reads the ledger only. `document` is the one source: the JSON is it, the CSV is its deliveries, the
 terminal shows its totals. A cell that a spreadsheet would take for a formula is disarmed.
-Known limits: no answers yet (the columns are there, empty); CSV and JSON only.
+Known limit: CSV and JSON only.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import csv
 import io
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from outreach import forecast, places, plan
 from outreach.agenda import Entry
 from outreach.ledger import Delivery, Ledger, Mailing
-from outreach.model import OPEN_STATES, Came, State
+from outreach.model import OPEN_STATES, Mark, State
+from outreach.received import Mail, Marked, Received, marked_columns
 from outreach.settings import Settings
 from outreach.times import iso
 
@@ -49,6 +50,12 @@ def document(ledger: Ledger, mailing: Mailing) -> dict[str, Any]:
     ended = [at for tries in attempts.values() for at, _ in tries]
     unfinished = any(one.state in (*OPEN_STATES, State.SENDING) for one in deliveries)
     counts = Counter(one.state for one in deliveries)
+    received = Received(ledger)
+    marks = received.marks(mailing)
+    answers = Counter(one.answer for one in marks.values())
+    came: dict[int, list[Mail]] = {}
+    for mail in received.of_mailing(mailing):
+        came.setdefault(mail.delivery_id or 0, []).append(mail)
     return {
         "mailing": mailing.name,
         "letter": mailing.letter,
@@ -58,8 +65,13 @@ def document(ledger: Ledger, mailing: Mailing) -> dict[str, Any]:
         "by_audience": _by(deliveries, "audience"),
         "by_country": _by(deliveries, "country"),
         "by_language": _by(deliveries, "language"),
-        "answers": {},
-        "deliveries": [_row(one, len(attempts.get(one.id, ()))) for one in deliveries],
+        "answers": {str(mark): answers[mark] for mark in Mark},
+        "inbound": {str(kind): count for kind, count in received.counts(mailing).items()},
+        "answers_read_at": iso(received.last_read()),
+        "deliveries": [
+            _row(one, len(attempts.get(one.id, ())), came.get(one.id, []), marks.get(one.id))
+            for one in deliveries
+        ],
         "excluded": [{"email": email, "reason": reason} for email, reason in ledger.excluded(mailing)],
     }
 
@@ -73,7 +85,7 @@ def _by(deliveries: Iterable[Delivery], name: str) -> dict[str, dict[str, int]]:
     return {value: {"total": counts.total(), **counts} for value, counts in ordered}
 
 
-def _row(one: Delivery, tries: int) -> dict[str, Any]:
+def _row(one: Delivery, tries: int, mails: Sequence[Mail], marked: Marked | None) -> dict[str, Any]:
     contact = one.contact
     return {
         "email": contact.email,
@@ -87,12 +99,8 @@ def _row(one: Delivery, tries: int) -> dict[str, Any]:
         "sent_at": iso(one.finished_at) if one.state is State.SENT else None,
         "message_id": one.message_id,
         "server_reply": one.reply or one.reason,
-        "inbound": [],
-        "answer": None,
-        "answer_at": None,
-        "note": None,
-        "link": None,
-        "due": None,
+        "inbound": [{"kind": str(mail.kind), "at": iso(mail.at)} for mail in mails],
+        **marked_columns(marked),
     }
 
 
@@ -135,6 +143,9 @@ def status(ledger: Ledger, mailing: Mailing, settings: Settings, now: float | No
         ]
         ends = forecast.simulate(entries, pace, now, past).last
     slowed = ledger.slowed(settings.account)
+    received, held = Received(ledger), ledger.held()
+    readings = received.readings()
+    answers = Counter(one.answer for one in received.marks(mailing).values())
     sent, _ = ledger.sent_since(mailing, now - 3600)
     return {
         "mailing": mailing.name,
@@ -151,7 +162,12 @@ def status(ledger: Ledger, mailing: Mailing, settings: Settings, now: float | No
         }
         if slowed.least(now) or pace.resume_at
         else None,
-        "inbound": dict.fromkeys(map(str, Came), 0),
+        "inbound": {str(kind): count for kind, count in received.counts(mailing).items()},
+        "answers": {str(mark): answers[mark] for mark in Mark},
+        "answers_read_at": iso(received.last_read()),
+        "answers_failed": next((f"{one.source}: {one.error}" for one in readings if one.error), None),
+        "undecided": received.pending(),
+        "held": sum(one.address in held for one in pending),
         "deferred": [
             {"email": one.contact.email, "until": iso(one.next_attempt_at), "reply": one.reply or one.reason}
             for one in pending

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy import Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text
 
-VERSION = 4
+VERSION = 5
 
 metadata = MetaData()
 about = Table("about", metadata, Column("name", Text, primary_key=True), Column("value", LargeBinary))
@@ -23,6 +23,7 @@ mailing = Table(
     Column("created_at", Float, nullable=False),
     Column("not_before", Float, nullable=False, default=0.0, server_default="0"),  # an embargo
     Column("not_before_said", Text, nullable=False, default="", server_default=""),  # in whose words
+    Column("follows_id", Integer),  # the mailing that this one follows up
 )
 version = Table(
     "version",
@@ -59,9 +60,12 @@ delivery = Table(
     Column("finished_at", Float),
     Column("reply", Text, nullable=False, default=""),  # the server's last words
     Column("reason", Text, nullable=False, default=""),  # ours
+    Column("follows_id", Integer),  # the delivery whose silence this letter follows up
+    Column("instead_of_id", Integer),  # the delivery that came back from a dead mailbox of the same person
     sa.UniqueConstraint("mailing_id", "address"),
     Index("delivery_due", "mailing_id", "state", "next_attempt_at"),
     Index("delivery_address", "address"),
+    Index("delivery_domain", "domain"),
     Index("delivery_lease", "lease", sqlite_where=sa.text("lease IS NOT NULL")),
 )
 excluded = Table(
@@ -124,6 +128,81 @@ slowed = Table(  # when a server last asked an account for less
     Column("words", Text, nullable=False),
 )
 
+inbound = Table(  # append-only: mail that came back
+    "inbound",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("digest", Text, nullable=False, unique=True),  # of what makes it this mail, wherever it lies
+    Column("source", Text, nullable=False),  # the account or the files
+    Column("place", Text, nullable=False),  # folder or file, for people
+    Column("at", Float, nullable=False),  # when it arrived
+    Column("read_at", Float, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("evidence", Text, nullable=False),
+    Column("language", Text, nullable=False),
+    Column("sender", Text, nullable=False),
+    Column("name", Text, nullable=False),  # of the sender
+    Column("subject", Text, nullable=False),
+    Column("message_id", Text, nullable=False),
+    Column("returns", Text),  # a date
+    Column("reports", Text, nullable=False),  # JSON: what it says of recipients
+    Column("text", Text, nullable=False),  # what a person wrote anew
+    Column("raw", LargeBinary, nullable=False),  # zlib
+    Index("inbound_message", "message_id"),
+)
+match = Table(  # append-only: whose letter a mail answers; the last one of a mail holds
+    "match",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("inbound_id", ForeignKey("inbound.id"), nullable=False, index=True),
+    Column("delivery_id", Integer, index=True),
+    Column("how", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("acted", Text, nullable=False),  # what followed
+    Column("pending", Integer, nullable=False),  # a person is to decide
+    Column("at", Float, nullable=False),
+)
+mark = Table(  # append-only: what a person did for the ask; the last one of a delivery holds
+    "mark",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("delivery_id", ForeignKey("delivery.id"), nullable=False, index=True),
+    Column("inbound_id", Integer),
+    Column("answer", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("link", Text, nullable=False),
+    Column("due", Text),  # a date
+    Column("answered_at", Float, nullable=False),
+    Column("at", Float, nullable=False),
+)
+hold = Table(  # nothing leaves for these until a person has decided on the mail
+    "hold",
+    metadata,
+    Column("address", Text, primary_key=True),
+    Column("inbound_id", ForeignKey("inbound.id"), primary_key=True),
+)
+written = Table(  # what lies in a Sent folder, as far as it is ours or answers something
+    "written",
+    metadata,
+    Column("message_id", Text, primary_key=True),
+    Column("in_reply_to", Text, nullable=False, index=True),
+    Column("at", Float, nullable=False),
+)
+bookmark = Table(  # how far a folder was read
+    "bookmark",
+    metadata,
+    Column("place", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+)
+reading = Table(  # when the mail of a source was last read to its end, and what went wrong since
+    "reading",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("at", Float),
+    Column("tried_at", Float, nullable=False),
+    Column("error", Text, nullable=False),
+)
+
 
 def _add_files(connection: sa.Connection) -> None:
     """Version 2 keeps the files that travel with letters."""
@@ -146,5 +225,15 @@ def _add_pace(connection: sa.Connection) -> None:
     slowed.create(connection, checkfirst=True)
 
 
+def _add_answers(connection: sa.Connection) -> None:
+    """Version 5 keeps mail that came back, and which letters follow others."""
+    for one in (inbound, match, mark, hold, written, bookmark, reading):
+        one.create(connection, checkfirst=True)
+    connection.execute(sa.text("ALTER TABLE mailing ADD COLUMN follows_id INTEGER"))
+    connection.execute(sa.text("ALTER TABLE delivery ADD COLUMN follows_id INTEGER"))
+    connection.execute(sa.text("ALTER TABLE delivery ADD COLUMN instead_of_id INTEGER"))
+    connection.execute(sa.text("CREATE INDEX IF NOT EXISTS delivery_domain ON delivery (domain)"))
+
+
 # version → what makes it out of the one before
-MIGRATIONS = {2: _add_files, 3: _tell_dead_mailboxes, 4: _add_pace}
+MIGRATIONS = {2: _add_files, 3: _tell_dead_mailboxes, 4: _add_pace, 5: _add_answers}

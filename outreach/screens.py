@@ -15,7 +15,7 @@ from outreach import languages
 from outreach.console import Console
 from outreach.diagnosis import Reason
 from outreach.errors import Problem, printable
-from outreach.model import State
+from outreach.model import Came, Mark, State
 from outreach.settings import Settings
 from outreach.times import day, gap, lasts, through, when
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from outreach.delivery import Result
     from outreach.ledger import Delivery, Mailing, Suppression
     from outreach.lists import ContactList
+    from outreach.replies import Summary
 
 
 _DOMAINS = 12  # that a plan names on the screen
@@ -198,6 +199,8 @@ def end(console: Console, document: dict[str, Any], result: Result) -> None:
         )
     if result.interrupted:
         console.out("Stopped by you. The same command continues where it stands.")
+    if document["held"]:
+        console.out(f"{document['held']} held: an opt-out that nobody could prove waits for your decision.")
     left = counts["planned"] + counts["deferred"]
     after = (
         f"outreach resolve --mailing {document['mailing']}"
@@ -234,8 +237,27 @@ def status(console: Console, document: dict[str, Any]) -> None:
             f"  the server asked for less {when(slowed['asked_at'])} ({slowed['reply']}): "
             f"{again}a mail every {gap(slowed['seconds_between'])} at most"
         )
+    _answers(console, document)
     for one in document["deferred"][:10]:
         console.out(f"  again {when(one['until'])}: {one['email']}: {one['reply']}")
+
+
+def _answers(console: Console, document: dict[str, Any]) -> None:
+    """Say what came back, what was done for the ask, and how old that is."""
+    came = [f"{count} {kind}" for kind, count in document["inbound"].items() if count]
+    if came:
+        console.out(f"  came back: {', '.join(came)}")
+    done = [f"{count} {mark}" for mark, count in document["answers"].items() if count]
+    if done:
+        console.out(f"  answers: {', '.join(done)}")
+    if document.get("held"):
+        console.out(f"  {document['held']} held until you decide (outreach replies list --unmatched)")
+    elif document.get("undecided"):
+        console.out(f"  {document['undecided']} mails wait for you (outreach replies list --unmatched)")
+    at = document["answers_read_at"]
+    console.out(f"  answers last read {when(at)}" if at else "  answers were never read")
+    if document.get("answers_failed"):
+        console.folded(f"they cannot be read: {printable(document['answers_failed'])}", "  ")
 
 
 def report(console: Console, document: dict[str, Any]) -> None:
@@ -247,6 +269,7 @@ def report(console: Console, document: dict[str, Any]) -> None:
             console.out(f"  {totals[state.value]:6} {_SAY[state]}")
     if document["excluded"]:
         console.out(f"  {len(document['excluded']):6} rows got no letter (rejected, duplicate or left out)")
+    _answers(console, document)
     shown = [state for state in State if totals[state.value]]
     for name in ("audience", "language"):
         rows = [
@@ -264,6 +287,7 @@ def report(console: Console, document: dict[str, Any]) -> None:
         console.table(("not delivered", "state", "attempts", "the server said"), rows)
 
 
+_NOTES = 20  # of one reading
 _FEW = 5  # mails that are shown with what they say
 _ABOUT = 60  # characters of a mail in a table
 
@@ -325,3 +349,192 @@ def _fate(bounce: Bounce) -> str:
 def _returns(answer: Answer) -> str:
     day = answer.returns
     return f"returns: {day:%a} {day.day} {day:%b %Y}" if day else ""
+
+
+# What came back ---------------------------------------------------------------------------------
+
+
+def reading_document(summary: Summary, source: str) -> dict[str, Any]:
+    """Return what scripts get of a reading (`replies sync --json`)."""
+    return {
+        "source": source,
+        "new": summary.new,
+        "again": summary.again,
+        "matched": summary.matched,
+        "pending": summary.pending,
+        "inbound": {str(kind): summary.counts[kind] for kind in Came},
+        "notes": summary.notes,
+    }
+
+
+def reading(console: Console, summary: Summary, source: str) -> None:
+    """Say what a reading brought."""
+    for note in summary.notes[:_NOTES]:
+        console.folded(printable(note), "  ")
+    if len(summary.notes) > _NOTES:
+        console.out(f"  … and {len(summary.notes) - _NOTES} more (outreach replies list)")
+    said = [f"{summary.counts[kind]} {kind}" for kind in Came if summary.counts[kind]]
+    console.out(f"{source}: {summary.new} new" + (f" ({', '.join(said)})" if said else ""))
+    if summary.pending:
+        console.out(f"{summary.pending} wait for your decision")
+
+
+def mails(console: Console, rows: list[dict[str, Any]], guesses: bool) -> None:
+    """Show mails in a table; with what they may belong to, where that is to be decided."""
+    if not rows:
+        console.out("nothing")
+        return
+    last = "perhaps of" if guesses else "answer"
+    shown = []
+    for row in rows:
+        if guesses:
+            cell = "; ".join(f"{one['email']} ({one['reason']})" for one in row["guesses"][:2])
+        else:
+            cell = row["answer"] or ("wrote back" if row["written_back"] else "")
+        shown.append(
+            (
+                row["id"],
+                when(row["at"]),
+                row["kind"],
+                printable(row["from"] or ""),
+                printable(row["email"] or ("?" if row["pending"] else "")),
+                _cut(printable(_of_mail(row))),
+                printable(cell),
+            )
+        )
+    console.table(("id", "came", "what", "from", "letter to", "about", last), shown)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _ABOUT else text[: _ABOUT - 1] + "…"
+
+
+def _of_mail(row: dict[str, Any]) -> str:
+    """Say in a cell what follows from a mail, or how it begins."""
+    if row["bounces"]:
+        first = row["bounces"][0]
+        return f"{first['action']} ({first['reason']}): {first['recipient'] or 'somebody unnamed'}"
+    if row["returns"]:
+        return f"is back on {row['returns']}"
+    return " ".join((row["text"] or row["subject"]).split())
+
+
+def mail(console: Console, row: dict[str, Any]) -> None:
+    """Show one mail: what it is, whose, what followed, and what was written."""
+    language = f" in {languages.name(row['language'])}" if row["language"] else ""
+    console.out(f"{row['id']}: {row['kind']}{language}, {when(row['at'])}")
+    name = f"{printable(row['name'])} " if row["name"] else ""
+    console.folded(f"from {name}{printable(row['from'] or 'nobody')}: {printable(row['subject'])}", "  ")
+    if row["email"]:
+        console.folded(f"answers the letter to {row['email']} (mailing {row['mailing']})", "  ")
+    console.folded(f"because: {printable(row['reason'])}", "  ")
+    if row["acted"]:
+        console.folded(f"so: {printable(row['acted'])}", "  ")
+    for bounce in row["bounces"][:_FEW]:
+        words = f": {printable(' '.join(bounce['diagnostic'].split()))}" if bounce["diagnostic"] else ""
+        fate = "dead" if bounce["permanent"] else "may live"
+        console.folded(
+            f"{bounce['recipient'] or 'nobody'}: {bounce['action']}, {bounce['reason']}, {fate}{words}",
+            "  ",
+        )
+    if row["returns"]:
+        console.out(f"  is back on {row['returns']}")
+    _mark(console, row, "  ")
+    if row["text"]:
+        console.out()
+        for line in row["text"].split("\n"):
+            console.folded(printable(line), "  │ ")
+    if row["pending"]:
+        console.out()
+        for one in row["guesses"]:
+            console.out(f"  perhaps of {one['email']} (mailing {one['mailing']}): {one['reason']}")
+        console.next_step(
+            f"outreach replies assign {row['id']} ADDRESS, or outreach replies dismiss {row['id']}"
+        )
+    elif row["kind"] == Came.REPLY and not row["answer"]:
+        marks = "|".join(str(one) for one in Mark)
+        console.next_step(f"outreach replies mark {row['id']} {marks}")
+
+
+def _mark(console: Console, row: dict[str, Any], before: str) -> None:
+    if not row["answer"]:
+        return
+    said = f"{row['answer']}, {when(row['answer_at'])}"
+    said += f", due {row['due']}" if row["due"] else ""
+    said += f": {printable(row['note'])}" if row["note"] else ""
+    console.folded(said + (f" <{printable(row['link'])}>" if row["link"] else ""), before)
+
+
+def due(console: Console, rows: list[dict[str, Any]]) -> None:
+    """Show the promises whose day has come."""
+    if not rows:
+        console.out("no promise is due")
+        return
+    console.table(
+        ("due", "who", "organisation", "mailing", "what", "note"),
+        [
+            (
+                row["due"],
+                row["email"],
+                printable(row["organisation"]),
+                row["mailing"],
+                row["answer"],
+                printable(row["note"] or ""),
+            )
+            for row in rows
+        ],
+    )
+
+
+def deliveries(console: Console, rows: list[dict[str, Any]]) -> None:
+    """Show the letters of a mailing."""
+    if not rows:
+        console.out("nothing")
+        return
+    console.table(
+        ("to", "name", "state", "came back", "answer", "the server said"),
+        [
+            (
+                row["email"],
+                printable(row["name"]),
+                row["state"] + (", held" if row["held"] else ""),
+                ", ".join(one["kind"] for one in row["inbound"]),
+                row["answer"] or "",
+                _cut(printable(row["server_reply"])),
+            )
+            for row in rows
+        ],
+    )
+
+
+def person(console: Console, document: dict[str, Any]) -> None:
+    """Show everything about one person."""
+    about = [document[name] for name in ("name", "organisation", "audience", "country") if document[name]]
+    console.out(f"{document['email']}: {printable(', '.join(about)) or 'no name'}")
+    if document["alternates"]:
+        console.out(f"  also {', '.join(document['alternates'])}")
+    if document["suppressed"]:
+        console.folded(f"nobody writes there: {printable(document['suppressed'])}", "  ")
+    if document["held"]:
+        console.out("  held: an opt-out waits for your decision (outreach replies list --unmatched)")
+    for one in document["deliveries"]:
+        letter = one["letter"]
+        console.out(f"\n{one['mailing']}: {_SAY[State(one['state'])]}, to {one['email']}")
+        for tried in one["tries"]:
+            words = f"{tried['code'] or ''} {tried['reply'] or tried['reason']}".strip()
+            console.folded(f"{when(tried['at'])} {tried['verdict']}: {printable(words)}", "  ")
+        for row in one["mails"]:
+            so = f" ({printable(row['acted'])})" if row["acted"] else ""
+            console.folded(
+                f"{when(row['at'])} {row['kind']} {row['id']}: {printable(_of_mail(row))}{so}", "  "
+            )
+        for row in one["marks"]:
+            _mark(console, row, "  marked ")
+        if letter["problem"]:
+            console.folded(f"the letter: {printable(letter['problem'])}", "  ")
+        if letter["text"] is not None:
+            console.out()
+            console.folded(printable(letter["subject"]), "  │ ")
+            console.out("  │")
+            for line in letter["text"].rstrip().split("\n"):
+                console.folded(printable(line), "  │ ")

@@ -25,7 +25,7 @@ from dotenv.parser import parse_stream
 from outreach import address, languages, windows
 from outreach.errors import Problem, SettingsError
 from outreach.institutions import DomainLimits
-from outreach.model import Identity, Limit, Security, Server
+from outreach.model import Identity, Limit, Security, Server, Source
 from outreach.pace import Pace
 from outreach.windows import ALWAYS, Window
 
@@ -103,15 +103,26 @@ class Settings:
     window: Window = ALWAYS  # sending hours, where the reader is
     rest: int = 0  # seconds that somebody is left in peace after another mailing
     share_key: str = field(default="", repr=False)  # the passphrase of groups that share refusals
+    source: Source | None = None  # where answers arrive
 
     def password(self) -> str | None:
         """Return the SMTP password, asking the password command when there is one; None if unset.
 
         Raises SettingsError when the command fails.
         """
-        if text := self.values["SMTP_PASSWORD"].text:
+        return self._secret("SMTP_PASSWORD")
+
+    def mailbox_password(self) -> str | None:
+        """Return the password of the mailbox, or that of SMTP; None if neither is set.
+
+        Raises SettingsError when a command fails.
+        """
+        return self._secret("IMAP_PASSWORD") or self._secret("SMTP_PASSWORD")
+
+    def _secret(self, name: str) -> str | None:
+        if text := self.values[name].text:
             return text
-        command = self.values["SMTP_PASSWORD_COMMAND"].text
+        command = self.values[f"{name}_COMMAND"].text
         if not command:
             return None
         try:
@@ -120,12 +131,12 @@ class Settings:
             )
         except (OSError, ValueError, subprocess.TimeoutExpired) as error:
             raise SettingsError(
-                f"{PREFIX}SMTP_PASSWORD_COMMAND cannot be run: {error}", "try the command by hand"
+                f"{PREFIX}{name}_COMMAND cannot be run: {error}", "try the command by hand"
             ) from None
         secret = (done.stdout.splitlines() or [""])[0]
         if done.returncode or not secret:
             raise SettingsError(
-                f"{PREFIX}SMTP_PASSWORD_COMMAND ended with code {done.returncode} and "
+                f"{PREFIX}{name}_COMMAND ended with code {done.returncode} and "
                 f"{'no' if not secret else 'some'} output",
                 "it must print the password on its first line; try it by hand",
             )
@@ -150,6 +161,18 @@ class Settings:
             return text
         has_password = self.values["SMTP_PASSWORD"].text or self.values["SMTP_PASSWORD_COMMAND"].text
         return self.sender.address if self.sender and has_password else ""
+
+
+def mailbox_user(settings: Settings, source: Source) -> str:
+    """Return the login name of a mailbox: of its URL, of IMAP_USER, or that of SMTP."""
+    given = source.server.user if source.server else ""
+    return (
+        given
+        or settings.values["IMAP_USER"].text
+        or settings.user
+        or settings.values["SMTP_USER"].text
+        or (settings.sender.address if settings.sender else "")
+    )
 
 
 def is_loopback(host: str) -> bool:
@@ -227,30 +250,63 @@ def parse_identity(text: str) -> Identity:
 
 def parse_server(text: str, directory: Path = Path()) -> Server:
     """Read an SMTP URL (docs/settings.md); a relative ?ca= is inside `directory`. Raises ValueError."""
+    server, path, _ = _parse_url(text, directory, "smtp", (587, 465), ())
+    if path not in ("", "/"):
+        raise ValueError("has a path; only host, port and ?options belong there")
+    return server
+
+
+def parse_source(text: str, directory: Path = Path()) -> Source:
+    """Read where answers arrive: an IMAP URL, or `maildir:PATH`, `mbox:PATH`, `eml:PATH`. Raises ValueError.
+
+    The path of an IMAP URL (RFC 5092) names the folder, or several with commas between.
+    """
+    kind, colon, path = text.strip().partition(":")
+    if colon and kind.lower() in ("maildir", "mbox", "eml"):
+        if not path or path.startswith("//"):
+            raise ValueError(f"names no path; write like {kind.lower()}:Mail/answers")
+        return Source(kind.lower(), str(directory / Path(path).expanduser()))
+    server, path, options = _parse_url(text, directory, "imap", (143, 993), ("spam", "sent"))
+    folders = tuple(unquote(name) for name in path.strip("/").split(",") if name)
+    return Source(
+        "imap",
+        server=server,
+        folders=folders or ("INBOX",),
+        spam=options.get("spam"),
+        sent=options.get("sent"),
+    )
+
+
+def _parse_url(
+    text: str, directory: Path, scheme: str, ports: tuple[int, int], further: tuple[str, ...]
+) -> tuple[Server, str, dict[str, str]]:
+    """Read the URL of a server; return it, the path, and the options. `ports`: without and with TLS first."""
     # None of these errors quotes the text: a password may stand in it, in the wrong place.
-    wrong = "is no SMTP URL; write like smtp://mail.example:587 or smtps://mail.example:465"
+    examples = f"{scheme}://mail.example:{ports[0]}", f"{scheme}s://mail.example:{ports[1]}"
     try:
         url = urlsplit(text.strip())
         port = url.port
     except ValueError:
-        raise ValueError("has no usable host or port; write like smtp://mail.example:587") from None
-    if url.scheme not in ("smtp", "smtps") or not url.hostname:
-        raise ValueError(wrong)
+        raise ValueError(f"has no usable host or port; write like {examples[0]}") from None
+    if url.scheme not in (scheme, f"{scheme}s") or not url.hostname:
+        files = ", or maildir:PATH, mbox:PATH, eml:PATH" if scheme == "imap" else ""
+        raise ValueError(f"is no {scheme.upper()} URL; write like {examples[0]} or {examples[1]}{files}")
     if url.password is not None:
-        raise ValueError(f"holds a password; put it in {PREFIX}SMTP_PASSWORD")
+        raise ValueError(f"holds a password; put it in {PREFIX}{scheme.upper()}_PASSWORD")
     if port == 0:
-        raise ValueError("has no usable host or port; write like smtp://mail.example:587")
-    if url.path not in ("", "/") or url.fragment:
+        raise ValueError(f"has no usable host or port; write like {examples[0]}")
+    if url.fragment:
         raise ValueError("has a path; only host, port and ?options belong there")
     options = dict(parse_qsl(url.query, keep_blank_values=True))
-    if set(options) - {"tls", "tls_name", "ca"}:
-        raise ValueError("has an unknown option (known: tls, tls_name, ca)")
+    known = ("tls", "tls_name", "ca", *further)
+    if set(options) - set(known):
+        raise ValueError(f"has an unknown option (known: {', '.join(known)})")
     tls = options.get("tls", "")
     if tls not in ("", "starttls", "off"):
         raise ValueError("has an unknown value of tls= (known: starttls, off)")
-    if url.scheme == "smtps":
+    if url.scheme == f"{scheme}s":
         if tls:
-            raise ValueError(f"asks for smtps and tls={tls} at once")
+            raise ValueError(f"asks for {scheme}s and tls={tls} at once")
         security = Security.TLS
     elif tls == "off" or (not tls and is_loopback(url.hostname)):
         security = Security.OFF
@@ -259,14 +315,15 @@ def parse_server(text: str, directory: Path = Path()) -> Server:
     ca_file = str(directory / options["ca"]) if options.get("ca") else ""
     if ca_file and not Path(ca_file).is_file():
         raise ValueError(f"names a certificate file that is not there: {ca_file}")
-    return Server(
+    server = Server(
         host=url.hostname,
-        port=port or (465 if security is Security.TLS else 587),
+        port=port or ports[security is Security.TLS],
         security=security,
         user=unquote(url.username or ""),
         tls_name=options.get("tls_name", ""),
         ca_file=ca_file,
     )
+    return server, url.path, options
 
 
 def load(directory: Path, environ: Mapping[str, str], options: Mapping[str, str | None]) -> Settings:
@@ -363,6 +420,7 @@ def _check(directory: Path, values: dict[str, Value], problems: list[Problem]) -
         sender=read("FROM", parse_identity, None),
         reply_to=read("REPLY_TO", parse_identity, None),
         server=read("SMTP_URL", lambda text: parse_server(text, directory), None),
+        source=read("IMAP_URL", lambda text: parse_source(text, directory), None),
         letter=values["LETTER"].text,
         contacts=directory / values["CONTACTS"].text,
         templates=directory / values["TEMPLATES"].text,

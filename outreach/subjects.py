@@ -29,6 +29,11 @@ def is_answer(subject: str) -> bool:
     return bare(subject) != subject.strip()
 
 
+def answering(subject: str) -> str:
+    """Return the subject of a mail that goes on in the thread of another one (RFC 5322 §3.6.5)."""
+    return subject if subject[:3].lower() == "re:" else f"Re: {subject}"
+
+
 def folded(subject: str) -> str:
     """Return a subject as phrases are looked for in it, without marks in front."""
     return phrases.fold(subject).lstrip("[(*#<- ")

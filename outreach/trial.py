@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from outreach import address, message
+from outreach import plan as plans
 from outreach.connection import Opened, Opening
 from outreach.delivery import Orders
 from outreach.errors import Exit, OutreachError, ServerError, StoppedError, UsageError
@@ -64,7 +65,7 @@ def send(plan: Plan, contacts: Sequence[Contact], to: str, orders: Orders, ledge
 
 
 def _message(plan: Plan, contact: Contact, to: str, ledger: Ledger, now: float) -> bytes:
-    rendered = plan.letter.render(contact, plan.sender, plan.reply_to, plan.today)
+    rendered = plans.render(plan, contact)
     return message.build(
         replace(rendered, subject=f"[TEST] {rendered.subject}"),
         Contact(to, name=contact.name),

@@ -1,8 +1,10 @@
 """A real Postfix for the tests: one private mail server per call of `run()`.
 
 It listens on 127.0.0.1 alone, on a free port, and puts every mail to any recipient into one Maildir, with
-the headers Delivered-To and X-Original-To. It has no SMTP client and asks no DNS, so no mail leaves it; it
-neither reads nor changes /etc/postfix or a Postfix that runs already. Any number can run side by side.
+the headers Delivered-To and X-Original-To; only our own address has a mailbox beside it, which may be that of
+an IMAP server, and what comes back goes there: recipients that are asked for are accepted, and then their
+mail is returned. It has no SMTP client and asks no DNS, so no mail leaves it; it neither reads nor changes
+/etc/postfix or a Postfix that runs already. Any number can run side by side.
 
 It needs root and Debian's packages postfix, sasl2-bin and libsasl2-modules: `available()` says what is
 missing, `require()` skips the test then. A server that does not greet in 20 s is a RuntimeError with the end
@@ -25,7 +27,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,13 +51,18 @@ inet_protocols = ipv4
 myhostname = mail.example.org
 myorigin = example.org
 
-# Every domain is ours and every address has the same mailbox; nothing is sent on or looked up.
+# Every domain is ours and every address has the same mailbox, but for those in the file transport: our own,
+# and those that bounce. Nothing is sent on or looked up.
 mydestination =
 virtual_mailbox_domains = static:all
 virtual_mailbox_maps = static:Maildir/
 virtual_mailbox_base = {home}
 virtual_uid_maps = static:{nobody.pw_uid}
 virtual_gid_maps = static:{nobody.pw_gid}
+transport_maps = texthash:{home}/config/transport
+recipient_delimiter = +
+# What bounces is accepted first.
+smtpd_reject_unlisted_recipient = no
 local_transport = virtual
 local_recipient_maps =
 default_transport = error:this test server sends nothing on
@@ -98,9 +105,17 @@ trace unix - - n - 0 bounce
 error unix - - n - - error
 retry unix - - n - - error
 virtual unix - n n - - virtual
+own unix - n n - - virtual
+  -o virtual_mailbox_base={own.parent}
+  -o virtual_mailbox_maps=static:{own.name}/
+  -o virtual_uid_maps=static:{owner.pw_uid}
+  -o virtual_gid_maps=static:{owner.pw_gid}
+  -o virtual_minimum_uid=1
 anvil unix - - n - 1 anvil
 postlog unix-dgram n - n - 1 postlogd
 """
+
+NO_SUCH_USER = "5.1.1 User unknown in virtual mailbox table"
 
 # smtpd.conf, in the folder sasl of the configuration: Debian's Postfix looks there whatever main.cf says.
 SASL_CONF = """\
@@ -113,7 +128,10 @@ mech_list: PLAIN LOGIN
 
 @dataclass
 class Postfix:
-    """A running server. After `stop()`, `maildir` and `log` are in the folder given to `run()`."""
+    """A running server. After `stop()`, `maildir` and `log` are in the folder given to `run()`.
+
+    So is `own`, our own mailbox, if the server made it. An Exim has none.
+    """
 
     host: str
     port: int
@@ -126,16 +144,18 @@ class Postfix:
     _folder: Path = field(repr=False)
     _master: subprocess.Popen[bytes] = field(repr=False)
     _watcher: subprocess.Popen[bytes] = field(repr=False)
+    own: Path = Path(os.devnull)
 
-    def messages(self) -> list[bytes]:
-        """All mails in the Maildir, in the order of their delivery."""
-        files = [file for name in ("new", "cur") for file in (self.maildir / name).glob("*")]
+    def messages(self, *, own: bool = False) -> list[bytes]:
+        """All mails in the Maildir, or in our own mailbox, in the order of their delivery."""
+        maildir = self.own if own else self.maildir
+        files = [file for name in ("new", "cur") for file in (maildir / name).glob("*")]
         return [file.read_bytes() for file in sorted(files, key=lambda file: file.stat().st_mtime_ns)]
 
-    def wait(self, count: int, seconds: float = 20.0) -> list[bytes]:
+    def wait(self, count: int, seconds: float = 20.0, *, own: bool = False) -> list[bytes]:
         """All mails, as soon as there are `count` or more; a TimeoutError after `seconds`."""
         end = time.monotonic() + seconds
-        while len(found := self.messages()) < count:
+        while len(found := self.messages(own=own)) < count:
             if time.monotonic() > end:
                 raise TimeoutError(f"{len(found)} of {count} mails in {seconds} s; log:\n{_tail(self.log)}")
             time.sleep(0.02)
@@ -148,6 +168,8 @@ class Postfix:
         self._watcher.communicate()
         if self._home.exists():
             self.maildir = Path(shutil.move(self.maildir, self._folder / f"{self._home.name}-Maildir"))
+            if self.own.is_relative_to(self._home):
+                self.own = Path(shutil.move(self.own, self._folder / f"{self._home.name}-Own"))
             self.log = Path(shutil.move(self.log, self._folder / f"{self._home.name}.log"))
             shutil.rmtree(self._home)
         atexit.unregister(self.stop)
@@ -188,14 +210,28 @@ def skip_without(reason: str | None) -> None:
 
 @contextlib.contextmanager
 def run(
-    folder: Path, *, starttls: bool = True, login: bool = True, pipelining: bool = True
+    folder: Path,
+    *,
+    starttls: bool = True,
+    login: bool = True,
+    pipelining: bool = True,
+    own: Path | None = None,
+    own_address: str = "press@outreach.example",
+    bouncing: Sequence[str] = (),
 ) -> Iterator[Postfix]:
-    """Run one server; `folder` gets its CA file, and in the end its log and Maildir."""
+    """Run one server; `folder` gets its CA file, and in the end its log and Maildir.
+
+    Mail to `own_address`, with or without `+anything`, goes to the Maildir `own`: an empty or used folder
+    that is there already, as its owner, who must not be root. Without `own` the server makes one.
+    Mail to an address of `bouncing` (ASCII) is accepted, then returned to its envelope sender: 5.1.1.
+    """
     if reason := available():
         raise RuntimeError(reason)
     home = Path(tempfile.mkdtemp(prefix="postfix-")).resolve()
     try:
-        server = _start(home, folder, starttls, login, pipelining)
+        own = home / "Own" if own is None else _reachable(own)
+        route = {own_address: "own:"} | dict.fromkeys(bouncing, f"error:{NO_SUCH_USER}")
+        server = _start(home, folder, starttls, login, pipelining, own, route)
     except BaseException:
         shutil.rmtree(home)
         raise
@@ -206,7 +242,36 @@ def run(
         server.stop()
 
 
-def _start(home: Path, folder: Path, starttls: bool, login: bool, pipelining: bool) -> Postfix:
+def _reachable(own: Path) -> Path:
+    """The real path of a folder; a ValueError if its owner is root, or cannot write into it."""
+    own = own.resolve()
+    owner = _owner(own)
+    done = subprocess.run(
+        ["test", "-w", str(own), "-a", "-x", str(own)],
+        user=owner.pw_uid,
+        group=owner.pw_gid,
+        extra_groups=[],
+        cwd="/",
+        check=False,
+    )
+    if owner.pw_uid == 0 or done.returncode:
+        raise ValueError(f"{own} must belong to a user, not root, who can enter and write it")
+    return own
+
+
+def _owner(path: Path) -> pwd.struct_passwd:
+    return pwd.getpwuid(path.stat().st_uid)
+
+
+def _start(
+    home: Path,
+    folder: Path,
+    starttls: bool,
+    login: bool,
+    pipelining: bool,
+    own: Path,
+    route: Mapping[str, str],
+) -> Postfix:
     user, password = "sender@example.org", secrets.token_urlsafe(12)
     ca_file, log, maildir = folder / f"{home.name}-ca.pem", home / "mail.log", home / "Maildir"
     _lay_out(home)
@@ -217,7 +282,7 @@ def _start(home: Path, folder: Path, starttls: bool, login: bool, pipelining: bo
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         reserved.bind((HOST, 0))
         port: int = reserved.getsockname()[1]
-        _configure(home, port, starttls, login, pipelining)
+        _configure(home, port, starttls, login, pipelining, own, route)
         master = _launch(home, log)
         try:
             if not _greets(port, master):
@@ -226,7 +291,7 @@ def _start(home: Path, folder: Path, starttls: bool, login: bool, pipelining: bo
         except BaseException:
             _end(master)
             raise
-    return Postfix(HOST, port, ca_file, user, password, maildir, log, home, folder, master, watcher)
+    return Postfix(HOST, port, ca_file, user, password, maildir, log, home, folder, master, watcher, own)
 
 
 def _lay_out(home: Path) -> None:
@@ -236,6 +301,7 @@ def _lay_out(home: Path) -> None:
         ("root", 0o755, ["config", "config/sasl", "queue", "queue/pid"]),
         ("postfix", 0o700, ["data", *(f"queue/{name}" for name in queues.split())]),
         ("nobody", 0o700, ["Maildir", "Maildir/new", "Maildir/cur", "Maildir/tmp"]),
+        ("nobody", 0o700, ["Own", "Own/new", "Own/cur", "Own/tmp"]),
     ):
         for name in names:
             (home / name).mkdir()
@@ -253,8 +319,15 @@ def _certify(server_pem: Path, ca_file: Path) -> None:
     server_pem.chmod(0o600)
 
 
-def _configure(home: Path, port: int, starttls: bool, login: bool, pipelining: bool) -> None:
-    main_cf = home / "config/main.cf"
+def _configure(
+    home: Path,
+    port: int,
+    starttls: bool,
+    login: bool,
+    pipelining: bool,
+    own: Path,
+    route: Mapping[str, str],
+) -> None:
     text = MAIN_CF.format(
         home=home,
         nobody=pwd.getpwnam("nobody"),
@@ -264,9 +337,11 @@ def _configure(home: Path, port: int, starttls: bool, login: bool, pipelining: b
         recipients="permit_sasl_authenticated, reject" if login else "permit",
         discarded="" if pipelining else "pipelining",
     )
-    main_cf.write_text(text)
-    os.utime(main_cf, (0, 0))  # Postfix waits for up to 2 s while its file looks freshly written
-    (home / "config/master.cf").write_text(MASTER_CF.format(port=port))
+    transport = "".join(f"{address} {service}\n" for address, service in route.items())
+    for name, content in (("main.cf", text), ("transport", transport)):
+        (home / "config" / name).write_text(content)
+        os.utime(home / "config" / name, (0, 0))  # Postfix waits for up to 2 s while it looks freshly written
+    (home / "config/master.cf").write_text(MASTER_CF.format(port=port, own=own, owner=_owner(own)))
     (home / "config/sasl/smtpd.conf").write_text(SASL_CONF.format(home=home))
 
 

@@ -136,7 +136,7 @@ def test_the_whole_header_block_of_a_plain_mail() -> None:
         "Subject: Hello, world",
         "Date: Mon, 14 May 2012 12:00:00 +0000",
         f"Message-ID: {MESSAGE_ID}",
-        "List-Unsubscribe: <mailto:answers@mail.example?subject=unsubscribe>",
+        "List-Unsubscribe: <mailto:answers@mail.example?subject=unsubscribe%20mfrggzdfmztwq2lknnwg23tpobyxe43u>",
         "MIME-Version: 1.0",
     ]
 
@@ -168,7 +168,8 @@ def test_a_subject_arrives_as_it_is_in_encoded_words_of_at_most_75_characters(su
     block = "\r\n".join(head(data))
     assert all(len(word) <= 75 for word in re.findall(r"=\?[^?\s]*\?[^?\s]*\?[^?\s]*\?=", block))
     if not subject.isascii():
-        assert max(map(len, head(data))) <= 78
+        lines = [line for line in head(data) if not line.startswith("List-Unsubscribe:")]  # a URL is not cut
+        assert max(map(len, lines)) <= 78
     assert not any(line.strip() in ("", "Subject:") for line in head(data))  # no line of blanks only
 
 
@@ -215,7 +216,10 @@ def test_an_internationalised_domain_travels_as_an_a_label() -> None:
     assert raw(data, "To") == "Ann <ann@xn--brcke-lva.example>"
     assert raw(data, "From").endswith(" <press@xn--80a1acny.example>")
     assert raw(data, "Reply-To") == "answers@xn--80a1acny.example"
-    assert raw(data, "List-Unsubscribe") == "<mailto:answers@xn--80a1acny.example?subject=unsubscribe>"
+    assert (
+        raw(data, "List-Unsubscribe")
+        == "<mailto:answers@xn--80a1acny.example?subject=unsubscribe%20mfrggzdfmztwq2lknnwg23tpobyxe43u>"
+    )
     assert data.isascii()
 
 
@@ -249,7 +253,7 @@ def test_the_date_is_utc_and_tells_no_zone(hours: float) -> None:
 @pytest.mark.parametrize(
     ("unsubscribe", "header", "one_click"),
     [
-        ("", "<mailto:answers@mail.example?subject=unsubscribe>", False),
+        ("", "<mailto:answers@mail.example?subject=unsubscribe%20mfrggzdfmztwq2lknnwg23tpobyxe43u>", False),
         ("mailto:stop@mail.example", "<mailto:stop@mail.example>", False),
         ("https://x.example/stop", "<https://x.example/stop>", True),
         (

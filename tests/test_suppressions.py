@@ -17,6 +17,7 @@ import pytest
 import sink
 import xlsxwriter
 from conftest import Project
+from test_ledger import BEFORE_ANSWERS
 
 from outreach import suppressions, times
 from outreach.errors import ContactsError, SettingsError, UsageError
@@ -883,7 +884,8 @@ def test_a_ledger_of_version_2_learns_which_mailboxes_are_dead(tmp_path: Path) -
             "ALTER TABLE suppression DROP COLUMN dead; UPDATE about SET value = '2' WHERE name = 'schema';"
             "DROP TABLE slowed; ALTER TABLE mailing DROP COLUMN not_before;"
             "ALTER TABLE mailing DROP COLUMN not_before_said;"
-            "ALTER TABLE slot DROP COLUMN domain_ideal"
+            "ALTER TABLE slot DROP COLUMN domain_ideal;"
+            f"{BEFORE_ANSWERS}"
         )
     with Ledger(path, create=True) as ledger:
         found = {one.value: one.dead for one in ledger.list_suppressions()}

@@ -1,0 +1,160 @@
+"""The reading of a mailbox: once, for as long as somebody waits, or beside a run that sends.
+
+Beside a run it is a child process that speaks through the ledger only, and ends with its standard input: a
+run that is killed takes it along. A mailbox that cannot be reached is tried again, and never stops a mailing.
+Raises SettingsError, MailboxError, ServerError.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from outreach import mailbox, replies
+from outreach.errors import Exit, ServerError, SettingsError
+from outreach.ledger import Ledger
+from outreach.model import Security, Source
+from outreach.replies import Summary
+from outreach.settings import PREFIX, Settings, is_loopback, mailbox_user, parse_source
+
+EVERY = 300.0  # seconds between two looks at a server that does not tell of new mail
+_FILES_EVERY = 2.0
+_AGAIN = (10.0, 30.0, 60.0, 300.0)  # seconds until the next try, after so many failures
+_GRACE = 5.0
+
+
+def source_of(settings: Settings, text: str | None) -> Source:
+    """Return where answers arrive: as given, or as the settings say. Raises SettingsError."""
+    try:
+        source = parse_source(text, settings.directory) if text else settings.source
+    except ValueError as error:
+        raise SettingsError(f"--source {error}") from None
+    if source is None:
+        raise SettingsError(
+            "nobody has said where answers arrive",
+            "set OUTREACH_IMAP_URL, like imaps://mail.example, or say --source maildir:PATH",
+        )
+    if source.server is None:
+        return source
+    server = source.server
+    if server.security is Security.OFF and not is_loopback(server.host):
+        raise SettingsError(
+            f"{server} would get your password in plain text (?tls=off)",
+            "take ?tls=off out of OUTREACH_IMAP_URL",
+        )
+    user = mailbox_user(settings, source)
+    if not user:
+        raise SettingsError("the mailbox has no login name", "set OUTREACH_IMAP_USER")
+    return replace(source, server=replace(server, user=user))
+
+
+def read(
+    ledger: Ledger,
+    source: Source,
+    password: str | None,
+    observe: Callable[[Summary], None] = lambda summary: None,
+    everything: bool = False,
+) -> Summary:
+    """Read what is new, once."""
+    with _open(ledger, source, password) as box:
+        return replies.sync(ledger, box, str(source), observe, everything)
+
+
+@contextlib.contextmanager
+def _open(ledger: Ledger, source: Source, password: str | None) -> Iterator[mailbox.Mailbox]:
+    """Open a mailbox; what goes wrong is also noted in the ledger."""
+    box: mailbox.Mailbox | None = None
+    try:
+        box = mailbox.open_mailbox(source, password)
+        yield box
+    except ServerError as error:
+        replies.fail(ledger, str(source), error.message)
+        raise
+    finally:
+        if box is not None:
+            box.close()
+
+
+class _Over(Exception):
+    """Whoever started this reading is gone."""
+
+
+def watch(
+    ledger: Ledger,
+    source: Source,
+    password: str | None,
+    say: Callable[[Summary], None],
+    trouble: Callable[[str], None],
+    stop: int | None = None,
+) -> None:
+    """Read what is new whenever something is, until interrupted or (`stop`, a descriptor) told to end.
+
+    Raises what a first try raises that cannot get better: a refused login, a folder that is missing.
+    """
+
+    def observe(summary: Summary) -> None:
+        if stop is not None and select.select([stop], [], [], 0)[0]:
+            raise _Over
+
+    failures = 0
+    every = EVERY if source.server else _FILES_EVERY
+    with contextlib.suppress(_Over):
+        while True:
+            try:
+                with _open(ledger, source, password) as box:
+                    while True:
+                        summary = replies.sync(ledger, box, str(source), observe)
+                        failures = 0
+                        if summary.new:
+                            say(summary)
+                        box.wait(every, stop)
+                        observe(summary)
+            except ServerError as error:
+                if error.exit_code == Exit.REFUSED:
+                    raise
+                trouble(error.message)
+                pause = _AGAIN[min(failures, len(_AGAIN) - 1)]
+                failures += 1
+                if stop is None:
+                    time.sleep(pause)
+                elif select.select([stop], [], [], pause)[0]:
+                    return
+
+
+@contextlib.contextmanager
+def beside(settings: Settings, source: Source | None, password: str | None) -> Iterator[None]:
+    """Let a child process read answers as long as this lasts."""
+    if source is None:
+        yield
+        return
+    ledger = f"sqlite:///{settings.ledger.resolve()}"
+    command = ["-m", "outreach", "-q", "--ledger", ledger, "replies", "sync", "--watch", "--attached"]
+    environment = dict(os.environ)
+    if password:  # asked for once, by whoever started us
+        environment[f"{PREFIX}IMAP_PASSWORD"] = password
+    child = subprocess.Popen(  # noqa: S603 (ourselves)
+        [sys.executable, *command],
+        cwd=Path.cwd(),
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is for the run; the child ends with it
+    )
+    try:
+        yield
+    finally:
+        if child.stdin:
+            child.stdin.close()
+        try:
+            child.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
