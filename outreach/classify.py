@@ -20,6 +20,8 @@ from outreach.diagnosis import Reason
 from outreach.inbound import Inbound, Report
 from outreach.model import Came
 
+_OURS = re.compile(r"\b[a-z2-7]{40}\b")
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -141,7 +143,8 @@ def _from_a_mailbox(mail: Inbound) -> Answer:
         return Answer(Came.AUTO_REPLY, "; ".join(signs.reasons), tongue, returns=back, text=text)
     if circular:
         return Answer(Came.OTHER, "header List-Unsubscribe: a circular", tongue, text=text)
-    if wish := optouts.find(mail.subject, own, text if own.startswith(text) else ""):
+    subject = _OURS.sub(" ", mail.subject).strip()  # List-Unsubscribe puts our token there
+    if wish := optouts.find(subject, own, text if own.startswith(text) else ""):
         return Answer(Came.OPT_OUT, wish[0], phrases.language(own, wish[1:]), text=text)
     if mail.has("x-list-administrivia"):
         return Answer(Came.OTHER, "header X-List-Administrivia: a list's own notice", tongue, text=text)

@@ -26,7 +26,7 @@ import click
 from outreach import __version__
 from outreach.console import Console, heard
 from outreach.errors import Exit, LetterError, MailboxError, OutreachError, Problem, UsageError
-from outreach.model import Came, Mark, State
+from outreach.model import OPEN_STATES, Came, Mark, State
 from outreach.times import lasts, through
 
 if TYPE_CHECKING:
@@ -808,10 +808,10 @@ def rehearse(app: App, letter: str | None, files: tuple[Path, ...], folder: Path
     \b
     Example: outreach rehearse
 
-    Needs no settings. Nothing leaves this machine. Addresses that begin with busy+, gone+ or full+
-    play temporary and permanent failures.
+    Needs no settings. Nothing leaves this machine. Addresses that begin with busy+, gone+ or full+ play
+    temporary and permanent failures; reply+, away+, bounce+ and stop+ answer as people and machines do.
     """
-    from outreach import delivery, mailing, rehearsal, report, screens
+    from outreach import delivery, mailing, reader, rehearsal, report, screens
     from outreach import plan as story
     from outreach.ledger import Ledger
 
@@ -832,16 +832,24 @@ def rehearse(app: App, letter: str | None, files: tuple[Path, ...], folder: Path
             orders = mailing.orders(acted, server, None, breaker=False)
             chosen = [one.id for one in ledger.deliveries(running)]
             result = delivery.run(ledger, running, chosen, orders, observe)
-        document = report.document(ledger, running)
+            came = reader.read(ledger, reader.source_of(acted, None), None)
+            if other := [one.id for one in ledger.deliveries(running, OPEN_STATES)]:
+                result = delivery.run(ledger, running, other, orders, observe)  # a second address
+        document = report.document(ledger, running) | {"rehearsal": True}
         now = time.time()
         ends = story.duration([item.contact for item in made.items], settings, None, now)[1]
     document |= {"inbox": str(folder / "inbox"), "messages": len(inbox), "real_seconds": round(ends - now)}
+    document |= {"answers_in": str(folder / "answers"), "notes": came.notes}
     if as_json:
         _dump(document)
     else:
         screens.report(app.console, document)
         app.console.out(
-            f"\n{len(inbox)} messages lie in {folder / 'inbox'} (a Maildir; open it with any mail program)."
+            f"\n{len(inbox)} messages lie in {folder / 'inbox'} (a Maildir; open it with any mail program), "
+            f"{came.new} answers in {folder / 'answers'}."
+        )
+        app.console.out(
+            f"What came back is played: outreach --ledger sqlite:///{folder / rehearsal.LEDGER} replies list"
         )
         app.console.out(f"The real one would take {lasts(ends - now)} at {settings.pace}.")
         app.console.next_step("outreach preview, then outreach send --dry-run")

@@ -15,6 +15,7 @@ are those of Maildir++; an mbox is not locked; of a mail only the first MOST byt
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import hashlib
 import imaplib
@@ -67,6 +68,7 @@ logging.getLogger("imapclient").setLevel(logging.CRITICAL + 1)
 logging.getLogger("imapclient").propagate = False
 
 _NEWS = ("EXISTS", "RECENT")
+_BAD = re.compile(r"""\w+ command error: BAD \[(b'(?:[^'\\]|\\.)*'|b"(?:[^"\\]|\\.)*")\]""")
 
 _T = TypeVar("_T")
 
@@ -220,7 +222,7 @@ class _Imap:
         end = time.monotonic() + seconds
         folder = _Folder(self._first or "INBOX")
         # Without a connection there was a failure, and the caller lets some time pass.
-        if self._client is not None and self._ask(self._client.has_capability, "IDLE"):
+        if self._client is not None and self._offers("IDLE"):
             before = self._states.get(folder.name)
             state = self._examine(folder)
             if before is not None and state is not None and state != before:
@@ -337,6 +339,12 @@ class _Imap:
             self._drop()  # what was under way is left half done
             raise
 
+    def _offers(self, capability: str) -> bool:
+        try:
+            return bool(self._ask(self._client.has_capability, capability))
+        except _Refusal:
+            return False
+
     def _failed(self, what: str, words: str) -> ServerError:
         return ServerError(f"{self._server}: {what}: {words}"[: _MOST_WORDS + 200], "try again later")
 
@@ -360,7 +368,7 @@ class _Imap:
         """Return the folders that can be opened: name → attributes in lower case, separator of levels."""
         client = self._client
         listed: list[tuple[Any, Any, Any]] = []
-        if self._ask(client.has_capability, "SPECIAL-USE"):
+        if self._offers("SPECIAL-USE"):
             with contextlib.suppress(_Refusal):
                 listed = self._ask(client.list_special_folders)
         try:
@@ -762,6 +770,11 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
+def _forms(password: str) -> tuple[str, ...]:
+    """Return all that a password looks like on the wire, but for what AUTHENTICATE makes of it."""
+    return _quoted(password)[1:-1], password
+
+
 def _readable(seconds: float, *files: int | None) -> set[int]:
     """Wait for any of the files; return those that can be read from."""
     with selectors.DefaultSelector() as selector:
@@ -776,13 +789,16 @@ def _readable(seconds: float, *files: int | None) -> set[int]:
 
 def _said(error: Exception, password: str | None) -> str:
     """Return a server's words out of an error of the library."""
-    return _clean(error.args[0] if error.args else type(error).__name__, password)
+    words = error.args[0] if error.args else type(error).__name__
+    if isinstance(words, str) and (bad := _BAD.fullmatch(words)):
+        words = ast.literal_eval(bad[1])  # the library puts them down as Python writes bytes
+    return _clean(words, password)
 
 
 def _clean(words: object, password: str | None = None) -> str:
     text = words.decode("utf-8", "replace") if isinstance(words, bytes) else str(words)
-    if password:
-        text = text.replace(password, "…")  # some servers quote the command that they refuse
+    for secret in _forms(password) if password else ():
+        text = text.replace(secret, "…")  # some servers quote the command that they refuse
     return printable(text)[:_MOST_WORDS]
 
 
@@ -890,7 +906,7 @@ class _Maildir(_Files):
             parts = [imap_utf7.decode(part.encode()) for part in parts]
         if self._source.sent is None:
             return _is_one_of(_SENT, parts)
-        return bool(self._source.sent) and self._source.sent in ("/".join(parts), ".".join(parts))
+        return bool(self._source.sent) and self._source.sent.lstrip(".") in ("/".join(parts), ".".join(parts))
 
     def _read(self, folder: Path, sent: bool, known: frozenset[str]) -> Iterator[tuple[Mail, str]]:
         for name in ("new", "cur"):

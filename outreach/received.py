@@ -251,7 +251,13 @@ class Received:
             *(_inbound.c[name] for name in Mail.__slots__ if name in _inbound.c),
             *(_match.c[name] for name in ("delivery_id", "how", "reason", "acted", "pending")),
         ]
-        query = sa.select(*columns).select_from(_inbound).join(_match, _holds()).where(*where).order_by(_inbound.c.id)
+        query = (
+            sa.select(*columns)
+            .select_from(_inbound)
+            .join(_match, _holds())
+            .where(*where)
+            .order_by(_inbound.c.id)
+        )
         for row in self._run(query).mappings():
             values = dict(row)
             values |= {

@@ -2,7 +2,8 @@
 
 An aiosmtpd server on 127.0.0.1 keeps a Maildir; the run uses the very code that sends, with a ledger of its
 own. Recipients play roles by the beginning of their address: busy+ (451 once, then accepted), gone+
-(550 5.1.1), full+ (452 for good). The server address is a constant here, so no setting can lead outside.
+(550 5.1.1), full+ (452 for good); reply+, away+, bounce+ and stop+ answer (actors.py), into a Maildir of
+their own. The server address is a constant here, so no setting can lead outside.
 Each rehearsal starts afresh, and removes only what an earlier rehearsal made.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 import mailbox
 import os
 import shutil
@@ -22,9 +24,10 @@ from typing import Any
 
 from aiosmtpd.smtp import SMTP as SMTPServer
 
+from outreach import actors
 from outreach.errors import OutreachError, UsageError
 from outreach.institutions import DomainLimits
-from outreach.model import Identity, Security, Server
+from outreach.model import Identity, Security, Server, Source
 from outreach.settings import Settings
 from outreach.windows import ALWAYS
 
@@ -35,11 +38,13 @@ _HOST = "127.0.0.1"
 
 
 class Inbox:
-    """The server's side: who is busy, gone or full, and a Maildir for the rest."""
+    """The server's side: who is busy, gone or full, a Maildir for the rest, and one for what comes back."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, answers: Path) -> None:
         self.folder = folder
+        self.answers = answers
         self._maildir = mailbox.Maildir(folder)
+        self._answers = mailbox.Maildir(answers)
         self._seen: set[str] = set()
         self.port = 0
 
@@ -67,6 +72,9 @@ class Inbox:
         for recipient in envelope.rcpt_tos:
             head = f"Delivered-To: {recipient}\r\n".encode()
             self._maildir.add(head + envelope.original_content)
+            now = datetime.datetime.now().astimezone()
+            if came := actors.answer(envelope.original_content, recipient, now):
+                self._answers.add(came)
         envelope.content = envelope.original_content = None  # both sides live in one process
         return "250 2.0.0 Kept in the rehearsal inbox"
 
@@ -121,18 +129,21 @@ def _serve(inbox: Inbox) -> Iterator[int]:
 
 def prepare(folder: Path) -> Inbox:
     """Clear what the last rehearsal left in this folder, and only that. Raises UsageError."""
-    box = folder / "inbox"
-    if box.exists() and not (box / _MARK).exists():
-        raise UsageError(
-            f"{box} is there and was not made by a rehearsal", "choose another folder: rehearse -o DIR"
-        )
+    boxes = folder / "inbox", folder / "answers"
+    for box in boxes:
+        if box.exists() and not (box / _MARK).exists():
+            raise UsageError(
+                f"{box} is there and was not made by a rehearsal", "choose another folder: rehearse -o DIR"
+            )
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        shutil.rmtree(box, ignore_errors=True)
+        for box in boxes:
+            shutil.rmtree(box, ignore_errors=True)
         for left in (LEDGER, f"{LEDGER}-wal", f"{LEDGER}-shm"):
             (folder / left).unlink(missing_ok=True)
-        inbox = Inbox(box)
-        os.close(os.open(box / _MARK, os.O_CREAT | os.O_WRONLY, 0o600))
+        inbox = Inbox(*boxes)
+        for box in boxes:
+            os.close(os.open(box / _MARK, os.O_CREAT | os.O_WRONLY, 0o600))
     except OSError as error:
         raise UsageError(
             f"the rehearsal cannot write to {folder}: {error.strerror}",
@@ -155,4 +166,5 @@ def settings_for(settings: Settings, folder: Path, port: int) -> Settings:
         retry=(1,),
         give_up=5,
         connections=2,
+        source=Source("maildir", str(folder / "answers")),
     )

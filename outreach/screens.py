@@ -263,7 +263,12 @@ def _answers(console: Console, document: dict[str, Any]) -> None:
 def report(console: Console, document: dict[str, Any]) -> None:
     """Show the totals of a delivery report, and who was not reached."""
     totals = document["totals"]
-    console.out(f"\n{document['mailing']}: {totals['deliveries']} deliveries")
+    played = (
+        " (a rehearsal: nothing left this machine, all answers are played)"
+        if document.get("rehearsal")
+        else ""
+    )
+    console.out(f"\n{document['mailing']}: {totals['deliveries']} deliveries{played}")
     for state in State:
         if totals[state.value]:
             console.out(f"  {totals[state.value]:6} {_SAY[state]}")

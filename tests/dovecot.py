@@ -339,7 +339,7 @@ def _end(master: subprocess.Popen[bytes]) -> None:
     """SIGTERM to the master, which passes it on; then a kill for what is left."""
     master.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
-        master.wait(timeout=1)
+        master.wait(timeout=0.2)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(master.pid, signal.SIGKILL)
     master.wait()

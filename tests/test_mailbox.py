@@ -303,14 +303,17 @@ def test_a_long_mail_is_cut_and_batches_stay_small(place: Place, monkeypatch: py
     assert place.read(keeper) == []
 
 
-def test_waiting_ends_with_new_mail_or_the_stop_or_the_time(place: Place) -> None:
+def test_waiting_ends_with_new_mail_or_the_stop_or_the_time(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mailbox, "_POLL_SECONDS", 0.1)
     reading, writing = os.pipe()
     try:
         with place.open() as box:
             list(box.batches(Keeper()))
             assert 0.2 <= seconds(lambda: box.wait(0.2)) < 2
             with after(0.3, lambda: place.add(b"Subject: new\n\nHello\n")):
-                assert 0.2 < seconds(lambda: box.wait(60, reading)) < 5
+                assert seconds(lambda: box.wait(60, reading)) < 5
             box.wait(0)
             list(box.batches(Keeper()))
             place.add(b"Subject: between\n\nHello\n")  # before the waiting begins
@@ -473,6 +476,28 @@ def test_spam_and_sent_are_known_by_name(names: list[str], spam: list[str], sent
         assert [name for name in names if mailbox._is_one_of(table, re.split(r"[./]", name))] == expected
 
 
+def test_the_word_of_the_server_about_spam_and_sent_counts_more_than_names(lie: Callable[..., Liar]) -> None:
+    folders = [r'() "." INBOX', r'() "." INBOX.Spam', r'(\HasNoChildren \junk) "." "INBOX.M&APw-ll"']
+    folders += [
+        r'(\Sent) "." INBOX.Out',
+        r'() "." "INBOX.Sent"',
+        r"(\Noselect \Junk) NIL Nowhere",
+        '() "." 2024',
+    ]
+    listed = "".join(f"* LIST {folder}\r\n" for folder in folders).encode() + b"TAG OK done\r\n"
+    offered = b"* CAPABILITY IMAP4rev1 SPECIAL-USE\r\nTAG OK done\r\n"
+    for answers in (
+        {"CAPABILITY": offered, 'LIST "" "*" RETURN (SPECIAL-USE)': listed},
+        {"CAPABILITY": offered, 'LIST "" "*" RETURN': b"TAG BAD what\r\n", "LIST": listed},
+        {"LIST": listed},
+    ):
+        liar = lie(answers)
+        box = open_mailbox(Source("imap", server=liar.source.server), "secret")
+        found = {(mail.where, batch.sent) for batch in box.batches(Keeper()) for mail in batch.mails}
+        box.close()
+        assert found == {("INBOX", False), ("INBOX.Müll", False), ("INBOX.Out", True)}
+
+
 def test_a_server_without_idle_is_waited_for_and_read(tmp_path: Path) -> None:
     dovecot.require()
     with dovecot.run(tmp_path, idle=False, starttls=False) as server:
@@ -502,7 +527,7 @@ def test_idle_is_renewed_and_the_marks_of_other_clients_wake_nobody(
             client.uid("STORE", "1:*", "+FLAGS", r"(\Seen)")
 
     with after(0.3, flag):
-        assert 1.5 <= seconds(lambda: box.wait(1.5)) < 3
+        assert 0.9 <= seconds(lambda: box.wait(0.9)) < 3
     box.close()
 
 
@@ -596,7 +621,7 @@ def test_nothing_is_logged(server: dovecot.Dovecot, caplog: pytest.LogCaptureFix
 
 
 def test_memory_does_not_grow_with_the_mailbox(server: dovecot.Dovecot) -> None:
-    raw = b"Subject: x\n\n" + b"0123456789abcdef" * 64 * 20
+    raw = b"Subject: x\n\n" + b"0123456789abcdef" * 64 * 10
     for _ in range(2000):
         server.deliver(raw)
     place = ImapPlace(server)
@@ -612,7 +637,7 @@ def test_memory_does_not_grow_with_the_mailbox(server: dovecot.Dovecot) -> None:
     finally:
         tracemalloc.stop()
     assert count == 2000
-    assert most < 12_000_000  # all together have 40 MB
+    assert most < 5_000_000  # all together have 20 MB
 
 
 # A server that lies
@@ -868,7 +893,7 @@ NEVER_ENDS: dict[str, Any] = {
     ),
     "bad list": ("LIST", b'* LIST (((" \r\nTAG OK done\r\n', "folders cannot be listed"),
     "search refused": ("UID SEARCH", b"TAG NO no\r\n", "'INBOX': no"),
-    "search not understood": ("UID SEARCH", b"TAG BAD what\r\n", "'INBOX': .*what"),
+    "search not understood": ("UID SEARCH", b"TAG BAD what\r\n", "'INBOX': what$"),
     "quotes the login": (
         "LOGIN",
         lambda line: b"TAG BAD what is " + line.encode() + b"\r\n",
@@ -888,7 +913,7 @@ def test_whatever_a_server_does_it_ends_in_time_and_is_said(lie: Callable[..., L
     else:
         with pytest.raises(ServerError, match=words) as error:
             read(liar)
-        assert 'pass "word"' not in error.value.message + error.value.hint
+        assert "word" not in error.value.message
         assert error.value.message.isprintable() and len(error.value.message) < 500
         expected = Exit.REFUSED if "refuses the login" in words else Exit.UNREACHABLE
         assert error.value.exit_code == expected
@@ -992,8 +1017,8 @@ def test_idle_of_many_kinds(lie: Callable[..., Liar], answer: bytes, at_once: bo
     try:
         box = open_mailbox(liar.source, "secret")
         assert len(Keeper().read(box)) == 3
-        lasted = seconds(lambda: box.wait(0.6))
-        assert (lasted < 0.5) if at_once else (0.6 <= lasted < 1.5)
+        lasted = seconds(lambda: box.wait(0.4))
+        assert (lasted < 0.35) if at_once else (0.4 <= lasted < 1.5)
         assert len(Keeper().read(box)) == 3
         box.close()
     finally:
@@ -1198,7 +1223,7 @@ def test_what_may_not_be_read_is_said(tmp_path: Path, monkeypatch: pytest.Monkey
             list(box.batches(Keeper()))
 
 
-def test_a_digest_of_nothing_is_none() -> None:
+def test_headers_are_taken_out_of_a_mail() -> None:
     assert mailbox._headers_of(b"") == b""
     assert (
         mailbox._headers_of(b"X: y\r\nSubject: a\r\n b\r\nZ: x\r\n c\r\n\r\nTo: body\r\n")

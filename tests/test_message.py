@@ -23,7 +23,8 @@ from outreach.model import Contact, Identity, Rendered
 PROPERTY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # no wall clock in tests
 
 KEY = b"k" * 32
-MESSAGE_ID = "<mfrggzdfmztwq2lknnwg23tpobyxe43u@mail.example>"
+TOKEN = "mfrggzdfmztwq2lknnwg23tpobyxe43u"
+MESSAGE_ID = f"<{TOKEN}@mail.example>"
 NOON = datetime.datetime(2012, 5, 14, 12, 0, 0, 987654, tzinfo=datetime.UTC)
 ME = Identity("Solidarity Committee", "press@mail.example")
 ANSWERS = Identity("", "answers@mail.example")
@@ -136,7 +137,7 @@ def test_the_whole_header_block_of_a_plain_mail() -> None:
         "Subject: Hello, world",
         "Date: Mon, 14 May 2012 12:00:00 +0000",
         f"Message-ID: {MESSAGE_ID}",
-        "List-Unsubscribe: <mailto:answers@mail.example?subject=unsubscribe%20mfrggzdfmztwq2lknnwg23tpobyxe43u>",
+        f"List-Unsubscribe: <mailto:answers@mail.example?subject=unsubscribe%20{TOKEN}>",
         "MIME-Version: 1.0",
     ]
 

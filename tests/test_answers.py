@@ -1,0 +1,524 @@
+"""What follows from mail that came back: whose it is, what it stops, what people decide, who is silent."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import answering
+import pytest
+import sink
+from conftest import Project
+
+UNLIMITED = ("--yes", "--rate", "unlimited", "--rate-per-domain", "unlimited")
+AUTO = "auto-replied"
+STOP = "Please remove me from your list."
+NAMES = ("ann", "bob", "cem", "dee", "eve")
+
+
+@dataclass
+class Campaign:
+    """A project whose mailing has been sent, and the mailbox where answers lie."""
+
+    project: Project
+    server: sink.Sink
+    letters: dict[str, Any] = field(default_factory=dict)  # by recipient
+
+    @property
+    def box(self) -> Path:
+        return self.project.folder / "answers"
+
+    def send(self, *arguments: str, code: int | None = 0) -> Any:
+        self.project.env["OUTREACH_SMTP_URL"] = self.server.url
+        done = self.project.run("send", *UNLIMITED, *arguments, code=code)
+        self.letters |= {one.recipient: answering.letter(one.content) for one in self.server.record}
+        return done
+
+    def id(self, who: str) -> str:
+        return str(self.letters[who]["Message-ID"])
+
+    def sync(self, *mails: bytes, code: int = 0) -> Any:
+        answering.drop(self.box, *mails)
+        return self.project.json("replies", "sync", "--source", "maildir:answers", "--json", code=code)
+
+    def status(self, *arguments: str) -> Any:
+        return self.project.json("status", *arguments, "--json")
+
+    def list(self, *arguments: str) -> Any:
+        return self.project.json("replies", "list", *arguments, "--json")
+
+    def suppressed(self) -> dict[str, str]:
+        return {one["value"]: one["reason"] for one in self.project.json("suppress", "list", "--json")}
+
+
+def mail_of(name: str) -> str:
+    return f"{name}@{name}.example.org"
+
+
+@pytest.fixture
+def campaign(project: Project) -> Iterator[Campaign]:
+    """Five people, of whom nobody has got the letter yet."""
+    rows = [f"{mail_of(name)},{name.title()},{name} e.V.,party,DE,en" for name in NAMES]
+    project.write(
+        "contacts.csv", "email,name,organisation,audience,country,language\n" + "\n".join(rows) + "\n"
+    )
+    project.letter("Subject: Stand by us, {{ name }}\n\nDear {{ name }},\n\nplease help.\n")
+    with sink.run() as server:
+        yield Campaign(project, server)
+
+
+def follow(campaign: Campaign) -> None:
+    campaign.project.write(
+        "templates/again/en.md", "Subject: Unused\n\nDear {{ name }},\n\ndid you see it?\n"
+    )
+
+
+# Matching ----------------------------------------------------------------------------------------
+
+
+def test_each_kind_is_matched_counted_and_acted_on(campaign: Campaign) -> None:
+    campaign.send()
+    ann, bob, cem, dee, eve = map(mail_of, NAMES)
+    letters = campaign.letters
+    campaign.sync(
+        answering.mail(f"Ann <{ann}>", "We will do it.", to=letters[ann]),
+        answering.mail(bob, STOP, to=letters[bob]),
+        answering.bounce(cem, campaign.id(cem)),
+        answering.mail(
+            dee,
+            "I am out of the office until 20 December 2099.",
+            to=letters[dee],
+            Auto_Submitted="auto-replied",
+        ),
+        answering.complaint(campaign.id(eve)),
+    )
+    status = campaign.status()
+    assert status["inbound"] == {
+        "reply": 1, "auto-reply": 1, "bounce": 1, "opt-out": 1, "complaint": 1, "other": 0
+    }  # fmt: skip
+    assert status["answers_read_at"]
+    assert campaign.suppressed() == {
+        bob: "asked to stop",
+        cem: "bad mailbox: 5.1.1 550 5.1.1 no such user",
+        eve: "complained: marked the letter as spam",
+    }
+    report = campaign.project.report()
+    assert [one["kind"] for one in report[ann]["inbound"]] == ["reply"]
+    assert {row["state"] for row in report.values()} == {"sent"}
+    assert {row["matched"] for row in campaign.list()} == {"token"}
+    again = campaign.sync()
+    assert (again["new"], again["again"]) == (0, 0)
+    assert campaign.status()["inbound"] == status["inbound"]
+
+
+def test_the_same_mail_in_another_place_counts_once(campaign: Campaign) -> None:
+    campaign.send()
+    ann = mail_of("ann")
+    raw = answering.mail(ann, "Yes.", to=campaign.letters[ann])
+    campaign.sync(raw, raw, b"X-Spam: no\r\nDelivered-To: x@example.org\r\n" + raw)
+    (campaign.project.folder / "one.eml").write_bytes(raw.replace(b"\r\n", b"\n"))
+    campaign.project.run("replies", "sync", "--source", "eml:one.eml")
+    assert campaign.status()["inbound"]["reply"] == 1
+
+
+def test_without_a_token_the_sender_then_the_organisation_with_the_subject_are_matched(
+    campaign: Campaign,
+) -> None:
+    campaign.send()
+    bob = mail_of("bob")
+    campaign.sync(
+        answering.mail(mail_of("ann"), "A new mail.", subject="About your cause"),
+        answering.mail("office@bob.example.org", "He says yes.", subject="AW: Stand by us, Bob"),
+        answering.mail("office@cem.example.org", "Hm.", subject="Something else"),
+        answering.mail("stranger@nowhere.example.org", "Hello!", subject="Re: Stand by us, Bob"),
+    )
+    found = {row["from"]: row for row in campaign.list()}
+    assert found[mail_of("ann")]["matched"] == "address"
+    assert found["office@bob.example.org"]["matched"] == "organisation"
+    assert found["office@bob.example.org"]["email"] == bob
+    guessed = found["office@cem.example.org"]
+    assert (guessed["matched"], guessed["pending"]) == (None, True)
+    assert [one["email"] for one in guessed["guesses"]] == [mail_of("cem")]
+    assert [row["from"] for row in campaign.list("--unmatched")] == [
+        "office@cem.example.org", "stranger@nowhere.example.org"
+    ]  # fmt: skip
+    campaign.project.run("replies", "assign", str(guessed["id"]), mail_of("cem"))
+    assert campaign.status()["inbound"]["reply"] == 3
+
+
+def test_an_answer_from_another_address_is_matched_by_the_token(campaign: Campaign) -> None:
+    campaign.send()
+    ann = mail_of("ann")
+    campaign.sync(answering.mail("helper@home.example.org", "On her behalf.", to=campaign.letters[ann]))
+    (row,) = campaign.list()
+    assert (row["email"], row["matched"], row["pending"]) == (ann, "token", False)
+
+
+# Forgeries ---------------------------------------------------------------------------------------
+
+
+def strange_token(campaign: Campaign, tmp_path: Path) -> str:
+    """A Message-ID of another ledger, to the same recipient."""
+    other = Project(tmp_path / "other", dict(campaign.project.env))
+    other.folder.mkdir()
+    for name in ("contacts.csv", "templates/hello/en.md"):
+        other.write(name, (campaign.project.folder / name).read_text())
+    with sink.run() as server:
+        other.env["OUTREACH_SMTP_URL"] = server.url
+        other.run("send", *UNLIMITED)
+        (raw,) = [one.content for one in server.record if one.recipient == mail_of("ann")]
+    return str(answering.letter(raw)["Message-ID"])
+
+
+@pytest.mark.parametrize("whose", ["none", "wrong", "another ledger's", "another recipient's"])
+def test_a_forgery_suppresses_nobody_and_waits_for_a_decision(
+    campaign: Campaign, tmp_path: Path, whose: str
+) -> None:
+    campaign.send("--only", "name=Ann", "--only", "name=Bob", code=75)
+    ann = mail_of("ann")
+    token = {
+        "none": "",
+        "wrong": "<" + "a2" * 20 + "@outreach.example>",
+        "another ledger's": strange_token(campaign, tmp_path),
+        "another recipient's": campaign.id(mail_of("bob")),
+    }[whose]
+    campaign.sync(
+        answering.bounce(ann, token),
+        answering.mail(ann, STOP, subject="Re: x", token=token),
+        answering.mail(mail_of("cem"), "Unsubscribe me, please.", subject="Re: x", token=token),
+        *([answering.complaint(token, ann)] if token else []),
+    )
+    assert campaign.suppressed() == {}
+    waiting = campaign.list("--unmatched")
+    assert {row["kind"] for row in waiting} == {"bounce", "opt-out"} | ({"complaint"} if token else set())
+    assert all(row["pending"] for row in waiting)
+    assert not any("suppressed" in row["state"] for row in campaign.project.report().values())
+    # What a forged wish for no more mail is about is held, and nothing else: a person decides.
+    campaign.send(code=75)
+    assert mail_of("cem") not in campaign.letters
+    assert {mail_of("dee"), mail_of("eve")} <= campaign.letters.keys()
+    assert campaign.status()["held"] == 1
+    for row in waiting:
+        campaign.project.run("replies", "dismiss", str(row["id"]))
+    campaign.send()
+    assert campaign.letters.keys() == set(map(mail_of, NAMES))
+    assert len(campaign.server.record) == 5
+    assert campaign.list("--unmatched") == []
+
+
+def test_what_a_person_assigns_acts(campaign: Campaign) -> None:
+    campaign.send("--only", "name=Ann", code=75)
+    ann, bob = mail_of("ann"), mail_of("bob")
+    campaign.sync(answering.bounce(ann, ""), answering.mail(bob, STOP, subject="Stop"))
+    waiting = {row["kind"]: row["id"] for row in campaign.list("--unmatched")}
+    campaign.project.run("replies", "assign", str(waiting["bounce"]), ann)
+    campaign.project.run("replies", "assign", str(waiting["opt-out"]), bob)
+    assert campaign.suppressed().keys() == {ann, bob}
+    campaign.send()
+    assert bob not in campaign.letters
+    assert campaign.status()["counts"]["suppressed"] == 1
+
+
+def test_a_mail_from_list_unsubscribe_has_the_token_in_its_subject(campaign: Campaign) -> None:
+    campaign.send("--only", "name=Ann", code=75)
+    ann = mail_of("ann")
+    link = str(campaign.letters[ann]["List-Unsubscribe"])
+    subject = link.strip("<>").partition("subject=")[2].replace("%20", " ")
+    campaign.sync(answering.mail(ann, "", subject=subject))
+    assert campaign.suppressed() == {ann: "asked to stop"}
+
+
+# While a mailing runs ------------------------------------------------------------------------------
+
+
+def test_what_arrives_while_a_mailing_runs_stops_what_was_planned(campaign: Campaign) -> None:
+    campaign.send("--only", "name=Ann", "--only", "name=Bob", "--name", "first", code=75)
+    ann, bob = mail_of("ann"), mail_of("bob")
+    campaign.project.letter("Subject: Second\n\nDear {{ name }}.\n")
+    campaign.project.write("templates/second/en.md", "Subject: Second\n\nDear {{ name }}.\n")
+    order = [*NAMES[2:], "bob", "ann"]
+    rows = [f"{mail_of(name)},{name.title()},{name} e.V.,party,DE,en" for name in order]
+    campaign.project.write(
+        "contacts.csv", "email,name,organisation,audience,country,language\n" + "\n".join(rows) + "\n"
+    )
+    campaign.project.env |= {"OUTREACH_IMAP_URL": "maildir:answers"}
+    answering.drop(campaign.box)
+    process = campaign.project.start(
+        "send", "second", "--yes", "--rate", "30/minute", "--rate-per-domain", "unlimited"
+    )
+    deadline = time.monotonic() + 30
+    while len(campaign.server.record) < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    answering.drop(
+        campaign.box,
+        answering.bounce(ann, campaign.id(ann)),
+        answering.mail(bob, STOP, to=campaign.letters[bob]),
+    )
+    out, err = process.communicate(timeout=60)
+    sent = [one.recipient for one in campaign.server.record[2:]]
+    assert sent == [mail_of(name) for name in NAMES[2:]], (out, err)
+    assert campaign.status("second")["counts"]["suppressed"] == 2
+    assert "opt-out from" in err
+
+
+def test_no_replies_reads_nothing(campaign: Campaign) -> None:
+    campaign.project.env |= {"OUTREACH_IMAP_URL": "maildir:nowhere"}
+    done = campaign.send("--no-replies", "--only", "name=Ann", code=75)
+    assert "answers" not in done.stderr
+    assert campaign.status()["answers_failed"] is None
+
+
+def test_complaints_stop_a_run(campaign: Campaign) -> None:
+    campaign.send("--only", "name=Ann", "--only", "name=Bob", code=75)
+    process = campaign.project.start("send", "--yes", "--rate", "20/minute", "--rate-per-domain", "unlimited")
+    deadline = time.monotonic() + 30
+    while len(campaign.server.record) < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    campaign.sync(*(answering.complaint(campaign.id(mail_of(name))) for name in ("ann", "bob")))
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 75
+    assert "2 of" in err
+    assert "marked the letter as spam" in err
+    assert len(campaign.server.record) < 5
+
+
+# Another address -----------------------------------------------------------------------------------
+
+
+def alternates(campaign: Campaign) -> None:
+    campaign.project.write(
+        "contacts.csv",
+        "email,name,audience,country,language\n"
+        "ann@ann.example.org; ann@home.example.org; ann@third.example.org,Ann,party,DE,en\n"
+        "bob@bob.example.org; bob@home.example.org,Bob,party,DE,en\n",
+    )
+
+
+def test_a_hard_bounce_brings_the_next_address_into_play(campaign: Campaign) -> None:
+    alternates(campaign)
+    campaign.server.rcpt_replies["ann@ann.example.org"] = ["550 5.1.1 no such user"]
+    campaign.server.rcpt_replies["bob@bob.example.org"] = ["552 5.2.2 mailbox full"]
+    campaign.send(code=1)
+    assert campaign.server.recipients == ["ann@home.example.org"]
+    campaign.sync(answering.bounce("ann@home.example.org", campaign.id("ann@home.example.org")))
+    campaign.send(code=1)
+    assert campaign.server.recipients == ["ann@home.example.org", "ann@third.example.org"]
+    campaign.sync(answering.bounce("ann@third.example.org", campaign.id("ann@third.example.org")))
+    campaign.send(code=1)
+    assert len(campaign.server.record) == 2
+    campaign.project.write("templates/next/en.md", "Subject: Next\n\nDear {{ name }}.\n")
+    campaign.send("next")
+    assert campaign.server.recipients[2:] == ["bob@bob.example.org"]
+
+
+def test_a_soft_bounce_does_not(campaign: Campaign) -> None:
+    alternates(campaign)
+    campaign.send()
+    ann = "ann@ann.example.org"
+    campaign.sync(answering.bounce(ann, campaign.id(ann), "4.2.2", "452 4.2.2 mailbox full"))
+    campaign.send()
+    assert len(campaign.server.record) == 2
+    assert campaign.suppressed() == {}
+
+
+def test_a_later_mailing_takes_the_address_that_lives(campaign: Campaign) -> None:
+    alternates(campaign)
+    campaign.send()
+    ann = "ann@ann.example.org"
+    campaign.sync(answering.bounce(ann, campaign.id(ann)))
+    campaign.project.write("templates/next/en.md", "Subject: Next\n\nDear {{ name }}.\n")
+    campaign.send("next")
+    assert sorted(campaign.server.recipients[2:]) == ["ann@home.example.org", "bob@bob.example.org"]
+
+
+# Marks ---------------------------------------------------------------------------------------------
+
+
+def test_marks_by_mail_and_by_address_are_in_report_and_lists(campaign: Campaign) -> None:
+    campaign.send()
+    ann, bob = mail_of("ann"), mail_of("bob")
+    campaign.sync(answering.mail(ann, "We will.", to=campaign.letters[ann]))
+    (row,) = campaign.list("--unanswered")
+    run = campaign.project.run
+    today = datetime.date.today().isoformat()
+    run("replies", "mark", str(row["id"]), "promised", "--note", "by phone too", "--due", today)
+    run("replies", "mark", bob, "done", "--link", "https://bob.example.org/x", "--on", "2026-01-02")
+    report = campaign.project.report()
+    assert (report[ann]["answer"], report[ann]["note"], report[ann]["due"]) == (
+        "promised",
+        "by phone too",
+        today,
+    )
+    assert (report[bob]["answer"], report[bob]["link"]) == ("done", "https://bob.example.org/x")
+    assert report[bob]["answer_at"].startswith("2026-01-02")
+    assert campaign.list("--unanswered") == []
+    assert [one["email"] for one in campaign.list("--due")] == [ann]
+    answers = campaign.project.json("report", "--format", "json")["answers"]
+    assert answers == {"done": 1, "promised": 1, "forwarded": 0, "question": 0, "refused": 0}
+    run("replies", "mark", ann, "done")
+    assert campaign.list("--due") == []
+    rows = campaign.project.json("deliveries", "list", "--answer", "done", "--json")
+    assert {one["email"] for one in rows} == {ann, bob}
+    run("replies", "mark", "an@ann.example.org", "done", code=2)
+    run("replies", "mark", "99", "done", code=2)
+    run("replies", "mark", ann, "promised", "--due", "soon", code=2)
+
+
+def test_everything_about_one_person(campaign: Campaign) -> None:
+    campaign.server.rcpt_replies[mail_of("ann")] = ["451 4.3.0 later"]
+    campaign.project.env |= {"OUTREACH_RETRY": "1s"}
+    campaign.send()
+    ann = mail_of("ann")
+    campaign.sync(answering.mail(ann, STOP, to=campaign.letters[ann]))
+    person = campaign.project.json("deliveries", "show", ann, "--format", "json")
+    (delivery,) = person["deliveries"]
+    assert [one["code"] for one in delivery["tries"]] == [451, 250]
+    assert delivery["letter"]["subject"] == "Stand by us, Ann"
+    assert person["suppressed"] == "asked to stop"
+    shown = campaign.project.run("deliveries", "show", ann).stdout
+    assert "451 4.3.0 later" in shown
+    assert "Dear Ann" in shown
+    sent = answering.letter(
+        campaign.project.run("deliveries", "show", ann, "--format", "eml").stdout.encode()
+    )
+    assert sent["Message-ID"] == campaign.letters[ann]["Message-ID"]
+    assert sent.get_body(("plain",)).get_content() == campaign.letters[ann].get_body(("plain",)).get_content()
+    rows = campaign.project.json("deliveries", "list", "--state", "sent", "--only", "name=Bob", "--json")
+    assert [one["email"] for one in rows] == [mail_of("bob")]
+
+
+# Doubt ---------------------------------------------------------------------------------------------
+
+
+def test_evidence_settles_what_is_in_doubt(campaign: Campaign) -> None:
+    campaign.server.after_data = lambda recipient: None  # accepted, and cut off
+    campaign.send(code=None)
+    assert campaign.status()["counts"]["unknown"] == 5
+    ann, bob, cem, *_ = map(mail_of, NAMES)
+    done = campaign.project.run("resolve", code=1)
+    assert "no evidence" in done.stderr
+    campaign.sync(
+        answering.mail(ann, "Thanks.", to=campaign.letters[ann]),
+        answering.bounce(bob, campaign.id(bob)),
+        answering.mail(cem, "A mail without token.", subject="Hello"),
+    )
+    done = campaign.project.run("resolve", code=1)
+    assert "our token came back" in done.stdout
+    report = campaign.project.report()
+    assert [mail for mail, row in report.items() if row["state"] == "sent"] == [ann, bob]
+
+
+# Follow-up -----------------------------------------------------------------------------------------
+
+
+def test_a_follow_up_goes_to_the_silent_only_in_the_thread_of_the_first(campaign: Campaign) -> None:
+    ann, bob, cem, dee, eve = map(mail_of, NAMES)
+    campaign.server.after_data = lambda recipient: None if recipient == eve else "250 2.0.0 taken"
+    campaign.send(code=None)
+    follow(campaign)
+    first = dict(campaign.letters)
+    done = campaign.send("again", "--follow-up", "hello", code=75)
+    assert "never read" in done.stderr
+    back = datetime.date.today() + datetime.timedelta(days=20)
+    words = f"I am out of the office until {back.day} {back:%B %Y}."
+    campaign.sync(
+        answering.mail(ann, "We will do it.", to=first[ann]),
+        answering.mail(bob, words, to=first[bob], Auto_Submitted=AUTO),
+    )
+    plan = campaign.project.json("send", "again", "--follow-up", "hello", "--dry-run", "--json")
+    why = {one["email"]: one["reason"] for one in plan["excluded"]}
+    assert why[ann].startswith("has answered")
+    assert why[bob] == f"is away until {back}"
+    assert "in doubt" in why[eve]
+    campaign.send("again", "--follow-up", "hello")
+    second = campaign.server.record[5:]
+    assert [one.recipient for one in second] == [cem, dee]
+    mail = answering.letter(second[0].content)
+    assert mail["Subject"] == "Re: Stand by us, Cem"
+    assert mail["In-Reply-To"] == mail["References"] == first[cem]["Message-ID"]
+    campaign.send("again")  # goes on as what it is
+    assert len(campaign.server.record) == 7
+    campaign.project.write("templates/third/en.md", "Subject: Unused\n\nDear {{ name }}, please.\n")
+    campaign.send("third", "--follow-up", "again")
+    third = answering.letter(campaign.server.record[-2].content)
+    assert third["Subject"] == "Re: Stand by us, Cem"
+    assert third["References"] == f"{first[cem]['Message-ID']} {mail['Message-ID']}"
+    assert third["In-Reply-To"] == mail["Message-ID"]
+
+
+def test_a_follow_up_waits_so_long_and_stops_for_who_answers_meanwhile(campaign: Campaign) -> None:
+    campaign.send()
+    follow(campaign)
+    campaign.sync()
+    done = campaign.send("again", "--follow-up", "hello", "--after", "14d", code=65)
+    assert "--after is 14 days" in done.stderr
+    campaign.project.run("plan", "again")
+    campaign.send("again", "--follow-up", "hello", "--limit", "1", code=75)
+    bob = mail_of("bob")
+    campaign.sync(answering.mail(bob, "Yes!", to=campaign.letters[bob]))
+    campaign.send("again", "--follow-up", "hello")
+    assert bob not in campaign.server.recipients[5:]
+    report = {
+        row["email"]: row
+        for row in campaign.project.json("report", "again", "--format", "json")["deliveries"]
+    }
+    assert (report[bob]["state"], report[bob]["server_reply"]) == ("cancelled", "has answered meanwhile")
+    campaign.send("hello", "--follow-up", "again", code=2)
+    campaign.send("again", "--follow-up", "nothing", code=2)
+    campaign.send("again", "--after", "1d", code=2)
+
+
+# Reading -------------------------------------------------------------------------------------------
+
+
+def test_two_readings_at_once_count_each_mail_once(campaign: Campaign) -> None:
+    campaign.send()
+    mails = [
+        answering.mail(mail_of(name), f"Number {number}.", to=campaign.letters[mail_of(name)])
+        for number in range(40)
+        for name in NAMES
+    ]
+    answering.drop(campaign.box, *mails)
+    running = [campaign.project.start("replies", "sync", "--source", "maildir:answers") for _ in range(2)]
+    assert [one.wait(60) for one in running] == [0, 0]
+    for one in running:
+        one.communicate()
+    assert campaign.status()["inbound"]["reply"] == 200
+
+
+def test_a_reading_that_is_killed_is_done_again(campaign: Campaign) -> None:
+    campaign.send()
+    mails = [
+        answering.mail(mail_of(name), f"Number {number}.", to=campaign.letters[mail_of(name)])
+        for number in range(60)
+        for name in NAMES
+    ]
+    answering.drop(campaign.box, *mails)
+    for number in range(6):
+        process = campaign.project.start("replies", "sync", "--source", "maildir:answers")
+        with contextlib.suppress(Exception):
+            process.wait(0.8 + 0.15 * number)
+        process.kill()
+        process.communicate()
+    campaign.sync()
+    assert campaign.status()["inbound"]["reply"] == 300
+    ids = [row["id"] for row in campaign.list()]
+    assert len(ids) == len(set(ids)) == 300
+
+
+def test_what_cannot_be_read_is_said_with_the_next_step(campaign: Campaign) -> None:
+    run = campaign.project.run
+    assert "OUTREACH_IMAP_URL" in run("replies", "sync", code=78).stderr
+    assert "missing" in run("replies", "sync", "--source", "maildir:missing", code=65).stderr
+    assert "no IMAP URL" in run("replies", "sync", "--source", "http://x.example", code=78).stderr
+    run("replies", "list", code=None)
+    campaign.send()
+    run("replies", "show", "7", code=2)
+    assert json.loads(run("replies", "list", "--json").stdout) == []
+    assert "never read" in run("replies", "list").stderr
