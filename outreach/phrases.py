@@ -8,6 +8,7 @@ Pure, but for reading its own files once. What a phrase means is decided in clas
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from collections import Counter
@@ -205,26 +206,39 @@ def _word(text: str) -> str:
     return _fold(text)
 
 
-def _ends(section: str, folded: str, start: int, words: tuple[str, str]) -> Iterator[tuple[int, _Phrase]]:
-    """Yield where the phrases end that begin with a word, or with it and the next."""
+@lru_cache(maxsize=64)
+def _tokens(folded: str) -> tuple[tuple[int, str, str], ...]:
+    """Return where the words of a folded text begin, each word, and a short one with the next as well.
+
+    A text is searched for many sections in a row.
+    """
+    found = [(match.start(), match[0]) for match in _TOKEN.finditer(folded)]
+    followed = itertools.zip_longest(found, found[1:], fillvalue=(0, ""))
+    return tuple(
+        (start, word, f"{word} {following}" if _is_short(word) else "")
+        for (start, word), (_, following) in followed
+    )
+
+
+def _ends(section: str, folded: str, token: tuple[int, str, str]) -> list[tuple[int, _Phrase]]:
+    """Return where the phrases end that begin with a word, or with it and the next."""
     index = _index(section)
-    word, following = words
-    short = index.get(f"{word} {following}", ()) if _is_short(word) else ()
-    for phrase in (*index.get(word, ()), *short):
-        if end := _fits(phrase, folded, start):
-            yield end, phrase
+    start, word, both = token
+    some = index.get(word, [])
+    if both and both in index:
+        some = [*some, *index[both]]
+    return [(end, phrase) for phrase in some if (end := _fits(phrase, folded, start))]
 
 
 def find(section: str, folded: str) -> Iterator[Hit]:
     """Yield the phrases of a section in a folded text, in their order there, the longest of each place."""
-    token = _TOKEN.search(folded)
-    while token is not None:
-        following = _TOKEN.search(folded, token.end())
-        words = token[0], following[0] if following else ""
-        ends = list(_ends(section, folded, token.start(), words))
+    index = _index(section)
+    for token in _tokens(folded):
+        if token[1] not in index and (not token[2] or token[2] not in index):
+            continue
+        ends = _ends(section, folded, token)
         if ends:
-            yield _hit(folded, ends, max(end for end, _ in ends), token.start())
-        token = following
+            yield _hit(folded, ends, max(end for end, _ in ends), token[0])
 
 
 def _hit(folded: str, ends: list[tuple[int, _Phrase]], end: int, start: int) -> Hit:
@@ -247,18 +261,18 @@ def begins(section: str, folded: str) -> Hit | None:
 def is_whole(section: str, folded: str) -> Hit | None:
     """Return the phrase that a folded text is, but for punctuation around it."""
     core = folded.strip(" .,!?;:\"'()[]*-_")
-    first_two = [match[0] for match, _ in zip(_TOKEN.finditer(core), range(2), strict=False)]
-    if not first_two:
+    tokens = _tokens(core)
+    if not tokens:
         return None
-    ends = list(_ends(section, core, 0, (first_two[0], first_two[1] if len(first_two) > 1 else "")))
+    ends = _ends(section, core, (0, *tokens[0][1:]))
     return _hit(core, ends, len(core), 0) if any(end == len(core) for end, _ in ends) else None
 
 
 def _fits(phrase: _Phrase, folded: str, start: int) -> int:
     """Return where a phrase that begins at `start` ends, or 0."""
-    head, *rest = phrase.parts
-    end = _end(_piece(head), folded, start)
-    for part in rest if end else ():
+    parts = phrase.parts
+    end = _end(_piece(parts[0]), folded, start)
+    for part in parts[1:] if end else ():
         end = _next_end(_piece(part), folded, end)
         if not end:
             break

@@ -1,9 +1,9 @@
 """A real Dovecot for the tests: one private IMAP server per call of `run()`, beside `postfix.py`.
 
 It listens on 127.0.0.1 alone, on two free ports: one with STARTTLS that takes logins without it too, one with
-TLS. It has one user, whose mail is one Maildir with the folders INBOX, Junk and Sent (special use, RFC 6154).
-It has no way to send, so no mail leaves it; it neither reads nor changes /etc/dovecot. Any number can run
-side by side. A mail is delivered by a file in the Maildir, and seen as by any other client: `snapshot()`
+TLS. It has one user, of any name, and their mail is one Maildir with INBOX, Junk and Sent (special use, RFC
+6154). It has no way to send, so no mail leaves it; it neither reads nor changes /etc/dovecot. Any number can
+run side by side. A mail is delivered by a file in the Maildir, and seen as by any other client: `snapshot()`
 reads everything over a connection of its own, without changing it.
 
 It needs root and Debian's package dovecot-imapd: `available()` says what is missing, `require()` skips the
@@ -185,8 +185,9 @@ class Dovecot:
 
     def clear(self) -> None:
         """Remove all mails, and all folders but the three."""
-        for name in self.folders():
-            with self.client() as client:
+        names = self.folders()
+        with self.client() as client:
+            for name in names:
                 if name in ("INBOX", "Junk", "Sent"):
                     client.select(f'"{name}"')
                     client.uid("STORE", "1:*", "+FLAGS.SILENT", r"(\Deleted)")
