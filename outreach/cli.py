@@ -1698,7 +1698,9 @@ def deliveries_list(
 @deliveries.command("show")
 @click.argument("mail", metavar="ADDRESS")
 @click.option("--mailing", "name", metavar="MAILING", help="Only of this mailing.")
-@click.option("--format", "form", type=click.Choice(["text", "eml", "json"]), default="text")
+@click.option(
+    "--format", "form", type=click.Choice(["text", "eml", "json"]), default="text", help="Default: text."
+)
 @click.pass_obj
 def deliveries_show(app: App, mail: str, name: str | None, form: str) -> None:
     """Show everything about one person: letters as sent, attempts, answers, refusals.

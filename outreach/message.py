@@ -147,13 +147,13 @@ def build(
     try:
         mail["From"] = _mailbox(sender.name, sender.address)
         mail["To"] = _mailbox(recipient.name, recipient.email)
-        mail["Reply-To"] = _mailbox(reply_to.name, reply_to.address)
+        mail["Reply-To"] = _mailbox(reply_to.name, reply_to.with_token(token_of(message_id)))
         mail["Subject"] = rendered.subject
         mail["Date"] = format_datetime(date.astimezone(datetime.UTC).replace(microsecond=0))
         mail["Message-ID"] = message_id
         if thread:
             mail["In-Reply-To"], mail["References"] = thread[-1], " ".join(thread)
-        link = unsubscribe or f"mailto:{address.wire(reply_to.address)}?subject=unsubscribe%20{{token}}"
+        link = unsubscribe or f"mailto:{address.wire(reply_to.shown)}?subject=unsubscribe%20{{token}}"
         mail["List-Unsubscribe"] = f"<{link.replace('{token}', token_of(message_id))}>"
         if link.startswith("https:"):
             mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"  # RFC 8058

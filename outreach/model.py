@@ -47,12 +47,24 @@ class Contact:
     people: tuple[Contact, ...] = ()  # those who share the inbox, each as their own row has them; else empty
 
 
+PLUS = "+{token}"  # in an address for answers: each letter has its own
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Who writes: a display name and an address, as in a From line."""
 
     name: str
     address: str
+
+    @property
+    def shown(self) -> str:
+        """The address as people see it: without the place for a token."""
+        return self.address.replace(PLUS, "")
+
+    def with_token(self, token: str) -> str:
+        """The address with a token where it has a place for one (RFC 5233)."""
+        return self.address.replace(PLUS, f"+{token}")
 
     @property
     def domain(self) -> str:

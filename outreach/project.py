@@ -6,6 +6,7 @@ and limits come from providers.toml, without network. Raises UsageError when the
 
 from __future__ import annotations
 
+import datetime
 import os
 import shutil
 import time
@@ -14,11 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from outreach import address, attachments, contacts, coverage, sources
+from outreach import address, attachments, contacts, coverage, decisions, sources
 from outreach.errors import OutreachError, UsageError
 from outreach.ledger import Ledger
 from outreach.letters import Letter
 from outreach.model import OPEN_STATES, Identity, State
+from outreach.received import Received
 from outreach.settings import Settings
 from outreach.times import when
 
@@ -131,6 +133,9 @@ def env_text(sender: Identity | None, reply_to: Identity | None, provider: Provi
         line("SMTP_PASSWORD_COMMAND", "", "pass show mail"),
         line("SMTP_PASSWORD", "", ""),
         "",
+        "# Where answers arrive, with the same login unless set otherwise. It is only read, never changed.",
+        line("IMAP_URL", provider.imap if provider and known else "", "imaps://mail.example/INBOX"),
+        "",
         "# How fast. All limits hold at once; ask your provider for its own and stay below.",
     ]
     if provider is not None and provider.limits:
@@ -217,7 +222,16 @@ def overview(settings: Settings) -> tuple[list[tuple[str, str]], str]:
                     )
                 if counts[State.UNKNOWN]:
                     doubtful = doubtful or f"outreach resolve --mailing {mailing.name}"
-            step = step or doubtful
+            received = Received(ledger)
+            if ledger.mailings() and (received.last() or settings.source):
+                waiting, due = received.pending(), len(decisions.due(ledger, datetime.date.today()))
+                unread = sum(map(decisions.is_unanswered, decisions.document(ledger, received.mails(), False)))
+                said = f"{unread} that nobody has dealt with, {waiting} to decide on, {due} promises due"
+                lines.append(("answers", f"{said}; {decisions.last_read_words(received)}"))
+                step = step or ("outreach replies list --unmatched" if waiting else "")
+                step = step or ("outreach replies list --unanswered" if unread else "")
+                step = step or ("outreach replies list --due" if due else "")
+            step = doubtful or step
             if ledger.mailings() and not wanting:
                 step = step or "outreach report -o report.csv"
     return lines, step or next(iter(wanting.values()), "outreach send --dry-run")

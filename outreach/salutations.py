@@ -228,7 +228,7 @@ class Phrases:
 
     def foot(self, sender: Identity, reply_to: Identity, direction: str = "ltr") -> str:
         """Return the lines below the letter: why, from whom, and how to refuse further letters."""
-        values = {"sender": sender.name or sender.address, "reply_to": reply_to.address}
+        values = {"sender": sender.name or sender.address, "reply_to": reply_to.shown}
         return _fill(f"{self.footer.strip()}\n{self.opt_out.strip()}", values, direction)
 
     def _known(self, contact: Contact, gender: str) -> dict[str, str]:

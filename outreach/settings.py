@@ -25,7 +25,7 @@ from dotenv.parser import parse_stream
 from outreach import address, languages, windows
 from outreach.errors import Problem, SettingsError
 from outreach.institutions import DomainLimits
-from outreach.model import Identity, Limit, Security, Server, Source
+from outreach.model import PLUS, Identity, Limit, Security, Server, Source
 from outreach.pace import Pace
 from outreach.windows import ALWAYS, Window
 
@@ -65,6 +65,7 @@ DEFAULTS: dict[str, str] = {
 _NOT_YET = ("PROXY",)
 SECRETS = ("SMTP_PASSWORD", "IMAP_PASSWORD", "SHARE_KEY")
 
+_LONGEST_PLUS = 23  # characters, with which a token of 40 makes 64 (RFC 5321 §4.5.3.1.1)
 _SHORTEST_SHARE_KEY = 12  # characters
 _UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 _DURATIONS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -417,8 +418,8 @@ def _check(directory: Path, values: dict[str, Value], problems: list[Problem]) -
             )
     settings = Settings(
         directory=directory,
-        sender=read("FROM", parse_identity, None),
-        reply_to=read("REPLY_TO", parse_identity, None),
+        sender=read("FROM", _sender, None),
+        reply_to=read("REPLY_TO", _reply_to, None),
         server=read("SMTP_URL", lambda text: parse_server(text, directory), None),
         source=read("IMAP_URL", lambda text: parse_source(text, directory), None),
         letter=values["LETTER"].text,
@@ -464,6 +465,25 @@ def _language(text: str) -> str:
     if tag is None:
         raise ValueError(f"{text!r} is no language code; write like en or pt-BR")
     return tag
+
+
+def _sender(text: str) -> Identity:
+    identity = parse_identity(text)
+    if "{" in identity.address:
+        raise ValueError("is one address for all letters; {token} belongs into OUTREACH_REPLY_TO")
+    return identity
+
+
+def _reply_to(text: str) -> Identity:
+    identity = parse_identity(text)
+    local, _, _ = identity.address.rpartition("@")
+    if "{" in local and (not local.endswith(PLUS) or "{" in local.removesuffix(PLUS)):
+        raise ValueError("has no place for a token; write like press+{token}@mail.example")
+    if "{" in local and len(local.removesuffix(PLUS)) > _LONGEST_PLUS:
+        raise ValueError(
+            f"has over {_LONGEST_PLUS} characters before +{{token}}; mail servers take 64 in all"
+        )
+    return identity
 
 
 def _steps(text: str) -> tuple[int, ...]:

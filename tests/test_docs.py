@@ -71,7 +71,7 @@ def test_the_options_in_the_table_are_those_of_the_command(name: str) -> None:
     there = {
         option
         for one in COMMANDS[name].params
-        if isinstance(one, click.Option)
+        if isinstance(one, click.Option) and not one.hidden
         for option in (*one.opts, *one.secondary_opts)
     }
     there |= {"-h", "--help"} if name == "outreach" else set()
