@@ -44,6 +44,7 @@ _SECTIONS = {
 }
 _PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 _REMARKS = 10  # about how lists were read
+_ROWS = 200  # of mails, in a table
 _MANY = 5_000  # letters; rendering more takes seconds, so say what goes on
 _EXAMPLES = """\
 Four ways to begin:
@@ -1475,20 +1476,26 @@ def replies_list(
         raise UsageError("--due goes with no other choice", "it lists people, not mails")
     with _reading(app.settings()) as ledger:
         received = Received(ledger)
-        read = decisions.last_read_words(received)
+        read, left = decisions.last_read_words(received), []
         if due:
             rows = decisions.due(ledger, datetime.date.today())
         else:
             kinds = [Came(kind)] if kind else []
             mails = received.mails(kinds, unmatched, account)
             mails = [one for one in mails if kind or one.delivery_id or one.kind is not Came.OTHER]
-            rows = decisions.document(ledger, mails)
+            rows = decisions.document(ledger, mails, guess=as_json)
             rows = [row for row in rows if not unanswered or decisions.is_unanswered(row)]
+            if not as_json:
+                left = rows[:-_ROWS]
+                numbers = {row["id"] for row in rows[-_ROWS:]}
+                rows = decisions.document(ledger, [one for one in mails if one.id in numbers])
     if as_json:
         _dump(rows)
     elif due:
         screens.due(app.console, rows)
     else:
+        if left:
+            app.console.say(f"{len(left)} earlier ones are left out; --json lists all")
         screens.mails(app.console, rows, unmatched)
     app.console.say(read)
     if rows and not as_json:

@@ -225,7 +225,9 @@ def overview(settings: Settings) -> tuple[list[tuple[str, str]], str]:
             received = Received(ledger)
             if ledger.mailings() and (received.last() or settings.source):
                 waiting, due = received.pending(), len(decisions.due(ledger, datetime.date.today()))
-                unread = sum(map(decisions.is_unanswered, decisions.document(ledger, received.mails(), False)))
+                unread = sum(
+                    map(decisions.is_unanswered, decisions.document(ledger, received.mails(), False))
+                )
                 said = f"{unread} that nobody has dealt with, {waiting} to decide on, {due} promises due"
                 lines.append(("answers", f"{said}; {decisions.last_read_words(received)}"))
                 step = step or ("outreach replies list --unmatched" if waiting else "")

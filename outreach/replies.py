@@ -32,6 +32,7 @@ _VOLATILE = re.compile(  # headers that a mail gets or loses while it lies somew
     rb"|x-original-to|x-imap\S*|x-gmail-labels):[^\n]*\n(?:[ \t][^\n]*\n)*"
 )
 _MOST_WORDS = 300  # of a server, in a refusal
+_MOST_NOTES = 1_000  # of one reading
 
 
 class Mailbox(Protocol):
@@ -216,7 +217,8 @@ def _record(
     summary.pending += pending
     if acted or new.kind in ANSWERS:
         who = found.delivery.contact.email if found.delivery else new.sender or "nobody"
-        summary.notes.append(f"{new.kind}: {who}" + (f" ({acted})" if acted else ""))
+        if len(summary.notes) < _MOST_NOTES:
+            summary.notes.append(f"{new.kind}: {who}" + (f" ({acted})" if acted else ""))
 
 
 def act(

@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from outreach import languages
+from outreach import languages, quotes
 from outreach.console import Console
 from outreach.diagnosis import Reason
 from outreach.errors import Problem, printable
@@ -421,7 +421,8 @@ def _of_mail(row: dict[str, Any]) -> str:
         return f"{first['action']} ({first['reason']}): {first['recipient'] or 'somebody unnamed'}"
     if row["returns"]:
         return f"is back on {row['returns']}"
-    return " ".join((row["text"] or row["subject"]).split())
+    own = quotes.own(row["text"]) if row["text"] else ""
+    return " ".join((own or row["text"] or row["subject"]).split())
 
 
 def mail(console: Console, row: dict[str, Any]) -> None:

@@ -8,12 +8,14 @@ import random
 import smtplib
 import subprocess
 import time
+from email.message import EmailMessage
 
 import answering
 import dovecot
 import forked
 import mutt
 import postfix
+import sink
 from conftest import ENVIRONMENT, Project
 
 UNLIMITED = ("--yes", "--rate", "unlimited", "--rate-per-domain", "unlimited")
