@@ -234,6 +234,19 @@ def test_a_mail_from_list_unsubscribe_has_the_token_in_its_subject(campaign: Cam
     assert campaign.suppressed() == {ann: "asked to stop"}
 
 
+def test_a_token_in_the_address_for_answers_finds_the_letter(campaign: Campaign) -> None:
+    campaign.project.env["OUTREACH_REPLY_TO"] = "Us <answers+{token}@outreach.example>"
+    campaign.send()
+    ann, letter = mail_of("ann"), campaign.letters[mail_of("ann")]
+    token = campaign.id(ann).strip("<>").partition("@")[0]
+    assert str(letter["Reply-To"]) == f"Us <answers+{token}@outreach.example>"
+    assert "answers@outreach.example" in letter.get_body(("plain",)).get_content()
+    raw = answering.mail("other@home.example.org", "Yes.", subject="A new mail")
+    campaign.sync(raw.replace(answering.US.encode(), f"answers+{token}@outreach.example".encode()))
+    (row,) = campaign.list()
+    assert (row["email"], row["matched"]) == (ann, "token")
+
+
 # While a mailing runs ------------------------------------------------------------------------------
 
 

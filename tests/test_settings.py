@@ -13,7 +13,8 @@ import pytest
 from outreach import settings
 from outreach.errors import Exit, SettingsError
 from outreach.institutions import DomainLimits
-from outreach.model import Identity, Limit, Security, Server
+from outreach.model import Identity, Limit, Security, Server, Source
+from outreach.settings import mailbox_user, parse_source
 
 SECRET = "hunter2"
 
@@ -693,3 +694,78 @@ def test_a_password_is_never_in_an_error(tmp_path: Path, env: str) -> None:
         load(tmp_path, env)
     error = caught.value
     assert SECRET not in " ".join([error.message, error.hint, *map(str, error.problems), repr(error)])
+
+
+# Where answers arrive --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [
+        ("imaps://mail.example", Source("imap", server=Server("mail.example", 993, Security.TLS))),
+        ("imap://mail.example", Source("imap", server=Server("mail.example", 143, Security.STARTTLS))),
+        ("imap://127.0.0.1:1143", Source("imap", server=Server("127.0.0.1", 1143, Security.OFF))),
+        (
+            "imaps://me%40x.example@mail.example/INBOX,Antworten%2F2026?spam=&sent=Gesendet",
+            Source(
+                "imap",
+                server=Server("mail.example", 993, Security.TLS, "me@x.example"),
+                folders=("INBOX", "Antworten/2026"),
+                spam="",
+                sent="Gesendet",
+            ),
+        ),
+        ("maildir:Mail/in", Source("maildir", "Mail/in")),
+        ("MBOX:/tmp/a box", Source("mbox", "/tmp/a box")),
+        ("eml:mails", Source("eml", "mails")),
+    ],
+)
+def test_where_answers_arrive_is_read(text: str, source: Source) -> None:
+    assert parse_source(text) == source
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("http://mail.example", "is no IMAP URL"),
+        ("mail.example", "is no IMAP URL"),
+        ("imaps://me:secret@mail.example", "holds a password"),
+        ("imaps://mail.example?folder=x", "unknown option"),
+        ("imaps://mail.example:0", "no usable host or port"),
+        ("maildir:", "names no path"),
+        ("maildir://x", "names no path"),
+    ],
+)
+def test_what_is_no_place_of_answers_is_refused_without_its_secret(text: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem) as caught:
+        parse_source(text)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("FROM", "press+{token}@mail.example"),
+        ("REPLY_TO", "press{token}@mail.example"),
+        ("REPLY_TO", "press+{token}x@mail.example"),
+        ("REPLY_TO", "a-very-long-name-of-an-address+{token}@mail.example"),
+    ],
+)
+def test_a_place_for_a_token_stands_at_the_end_of_the_address_for_answers(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        settings.load(tmp_path, {f"OUTREACH_{name}": text}, {})
+    assert len(caught.value.problems) == 1
+    right = {"OUTREACH_REPLY_TO": "press+{token}@mail.example"}
+    assert settings.load(tmp_path, right, {}).reply_to
+
+
+def test_login_and_password_of_the_mailbox_are_those_of_smtp_unless_set(tmp_path: Path) -> None:
+    both = {"OUTREACH_FROM": "me@x.example", "OUTREACH_SMTP_PASSWORD": "one"}
+    source = parse_source("imaps://mail.example")
+    loaded = settings.load(tmp_path, both, {})
+    assert (mailbox_user(loaded, source), loaded.mailbox_password()) == ("me@x.example", "one")
+    loaded = settings.load(tmp_path, both | {"OUTREACH_IMAP_USER": "you", "OUTREACH_IMAP_PASSWORD": "two"}, {})
+    assert (mailbox_user(loaded, source), loaded.mailbox_password()) == ("you", "two")
+    assert mailbox_user(loaded, parse_source("imaps://her@mail.example")) == "her"
