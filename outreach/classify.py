@@ -40,7 +40,11 @@ class Answer:
 
 def read(raw: bytes) -> Answer:
     """Say what a mail is. Takes any bytes."""
-    mail = inbound.read(raw)
+    return of(inbound.read(raw))
+
+
+def of(mail: Inbound) -> Answer:
+    """Say what a mail is that was read already; what cannot be understood is a reply."""
     try:
         return understand(mail)
     except Exception:  # a fault of ours; no mail may be lost by it
@@ -49,7 +53,7 @@ def read(raw: bytes) -> Answer:
 
 
 def understand(mail: Inbound) -> Answer:
-    """Say what a mail is that was read already. Raises where `read` would say that it cannot."""
+    """Say what a mail is. Raises where `of` would say that it cannot."""
     answer = _complaint(mail) or _receipt(mail) or _bounce(mail) or _from_a_mailbox(mail)
     return replace(answer, sender=mail.sender, subject=mail.subject[:500], date=mail.date)
 

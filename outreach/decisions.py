@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from outreach.errors import UsageError
-from outreach.ledger import Delivery, Ledger, Mailing, Suppression
+from outreach.ledger import Delivery, Ledger, Mailing
 from outreach.matching import Matcher, key_of
 from outreach.model import Came, Mark, State
 from outreach.received import Mail, Marked, Received, marked_columns
@@ -90,11 +90,7 @@ def assign(ledger: Ledger, number: int, one: Delivery, now: float) -> str:
     with ledger.transaction():
         mail = find_mail(received, str(number))
         received.release(mail.id)
-        acted = act(ledger, one, mail.kind, mail.reports, mail.id, now)
-        if mail.kind is Came.OPT_OUT and key_of(mail.sender) not in ("", one.address):
-            sender = Suppression(key_of(mail.sender), "asked to stop", f"mail {mail.id}", now)
-            ledger.suppress([sender], now)
-            ledger.close_refused(None, sender.value, sender.reason, now)
+        acted = act(ledger, one, mail.kind, mail.reports, mail.sender, mail.id, now)
         received.add_match(mail.id, one.id, "person", "by a person's word", acted, False, now)
     return acted
 

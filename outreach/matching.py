@@ -125,6 +125,30 @@ class Matcher:
         strange = "a letter that is not ours" if found.strange else "no letter of ours"
         return Match(None, "nobody", f"it names {strange}: anybody could have written it")
 
+    def is_ours(self, mail: Inbound) -> bool:
+        """Tell whether a mail is our own: a letter, a test, or what we wrote to somebody, with a copy to us.
+
+        Who is in the own list, and answers a letter to the own address, is a reader.
+        """
+        token = message.token_of("".join(mail.get("message-id").split())).lower()
+        to = inbound.first_address(mail.get("to"))
+        if token and (self._received.by_token(token) or message.verify_token(self._ledger.key, token, to)):
+            return True
+        sender = key_of(mail.sender)
+        if sender not in self._own_addresses:
+            return False
+        letters = (self._received.by_token(one) for one in _tokens(mail, False))
+        return not any(one is not None and one.address == sender for one in letters)
+
+    @cached_property
+    def _own_addresses(self) -> set[str]:
+        """The address keys that our letters are from, and that answers to them go to."""
+        found = set()
+        for mailing in self._ledger.mailings():
+            for frozen in self._ledger.versions(mailing).values():
+                found |= {key_of(frozen.sender.address), key_of(frozen.reply_to.shown)}
+        return found
+
     # Traces ------------------------------------------------------------------------------------
 
     def _tokens(self, mail: Inbound, answer: Answer) -> Found:
@@ -194,6 +218,10 @@ class Matcher:
     def guesses(self, mail: Mail) -> list[Guess]:
         """Return to whom a mail may belong that nobody has settled."""
         found: list[Guess] = []
+        whole = inbound.read(self._received.raw(mail.id))
+        for token in list(dict.fromkeys(_tokens(whole, True)))[:_MOST_TOKENS]:
+            if one := self._received.by_token(token):
+                found.append(Guess(one, "it has the token of this letter"))
         keys = [key_of(str(one["recipient"])) for one in mail.reports if one.get("recipient")]
         for key in keys:
             found += [Guess(one, "the report names this address") for one in self._received.by_address(key)]

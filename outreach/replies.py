@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from email.utils import getaddresses
 from typing import Any, Protocol
 
-from outreach import alternates, classify, inbound, mailbox, message
+from outreach import alternates, classify, inbound, mailbox
 from outreach.archive import Archive
 from outreach.classify import Answer
 from outreach.inbound import Inbound
 from outreach.ledger import Delivery, Ledger, Suppression
-from outreach.matching import Matcher
+from outreach.matching import Matcher, key_of
 from outreach.model import ANSWERS, Came
 from outreach.received import NewMail, Received
 
@@ -81,7 +81,7 @@ def sync(
     since = min((one.created_at for one in mailings), default=0.0)
     known = (lambda place: ()) if everything else received.bookmarks
     for batch in box.batches(known, 0.0 if everything else since):
-        found = [] if batch.sent else _understood(batch, source, received, ledger, summary)
+        found = [] if batch.sent else _understood(batch, source, received, matcher, summary)
         with ledger.transaction():
             for new, mail, answer in found:
                 _record(ledger, received, matcher, new, mail, answer, summary)
@@ -101,7 +101,7 @@ def fail(ledger: Ledger, source: str, words: str) -> None:
 
 
 def _understood(
-    batch: mailbox.Batch, source: str, received: Received, ledger: Ledger, summary: Summary
+    batch: mailbox.Batch, source: str, received: Received, matcher: Matcher, summary: Summary
 ) -> list[tuple[NewMail, Inbound, Answer]]:
     """Return the mails of a batch that the ledger does not have; outside a transaction, as it takes time."""
     mails = [(one, inbound.read(one.raw)) for one in batch.mails]
@@ -113,10 +113,10 @@ def _understood(
             summary.again += 1
             continue
         known.add(name)
-        if _is_ours(mail, ledger, received):
+        if matcher.is_ours(mail):
             _note_written(received, mail, one.at)
             continue
-        answer = classify.read(one.raw)
+        answer = classify.of(mail)
         found.append((_new(name, one, mail, answer, source), mail, answer))
     return found
 
@@ -168,15 +168,6 @@ def _message_id(mail: Inbound) -> str:
     return "".join(mail.get("message-id").split())[:500]
 
 
-def _is_ours(mail: Inbound, ledger: Ledger, received: Received) -> bool:
-    """Tell whether a mail is a letter or a test mail of ours that also reached the mailbox."""
-    token = message.token_of(_message_id(mail)).lower()
-    if not token:
-        return False
-    to = inbound.first_address(mail.get("to"))
-    return received.by_token(token) is not None or message.verify_token(ledger.key, token, to)
-
-
 def _note_written(received: Received, mail: Inbound, at: float) -> None:
     """Keep of a mail of ours that it was sent, and what it answers."""
     if name := _message_id(mail):
@@ -204,7 +195,7 @@ def _record(
     found = matcher.match(mail, answer)
     acted = ""
     if found.delivery is not None and found.proven:
-        acted = act(ledger, found.delivery, new.kind, new.reports, number, now)
+        acted = act(ledger, found.delivery, new.kind, new.reports, new.sender, number, now)
     for key in found.holds:
         received.hold(key, number)
     if found.holds:
@@ -226,10 +217,14 @@ def act(
     one: Delivery,
     kind: Came,
     reports: Sequence[Any],
+    sender: str,
     number: int,
     now: float,
 ) -> str:
-    """Do what follows from a mail about a letter; say what was done. Runs inside a transaction."""
+    """Do what follows from a mail about a letter; say what was done. Runs inside a transaction.
+
+    Who asks to stop from another address is refused there as well.
+    """
     words = {Came.OPT_OUT: "asked to stop", Came.COMPLAINT: "complained: marked the letter as spam"}
     dead = kind is Came.BOUNCE and any(report["permanent"] for report in reports)
     if kind not in words and not dead:
@@ -239,8 +234,10 @@ def act(
         str(first.get(name) or "") for name in ("status", "diagnostic")
     )
     reason = " ".join(reason.split())[:_MOST_WORDS]
-    ledger.suppress([Suppression(one.address, reason, f"mail {number}", now, dead=dead)], now)
-    ledger.close_refused(None, one.address, reason, now)
+    keys = {one.address, key_of(sender)} if kind is Came.OPT_OUT else {one.address}
+    for key in sorted(keys - {""}):
+        ledger.suppress([Suppression(key, reason, f"mail {number}", now, dead=dead)], now)
+        ledger.close_refused(None, key, reason, now)
     said = f"nobody writes to {one.contact.email} any more"
     if dead:
         other = alternates.plan(ledger, Archive(ledger), one, now)

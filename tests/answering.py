@@ -36,6 +36,7 @@ def mail(
     if name := token or (str(to["Message-ID"]) if to is not None else ""):
         made["In-Reply-To"] = made["References"] = name
     for header, value in headers.items():
+        del made[header.replace("_", "-")]
         made[header.replace("_", "-")] = value
     made.set_content(text)
     return made.as_bytes()

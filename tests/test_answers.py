@@ -160,6 +160,28 @@ def test_an_answer_from_another_address_is_matched_by_the_token(campaign: Campai
     assert (row["email"], row["matched"], row["pending"]) == (ann, "token", False)
 
 
+def test_what_we_wrote_ourselves_is_no_answer(campaign: Campaign) -> None:
+    campaign.send()
+    ann, us = mail_of("ann"), answering.US
+    hers = answering.mail(ann, "When?", to=campaign.letters[ann])
+    campaign.sync(
+        hers,
+        answering.mail(us, "On Tuesday.", to=answering.letter(hers), References=campaign.id(ann)),
+        campaign.server.record[1].content,  # a copy to ourselves
+    )
+    assert [row["from"] for row in campaign.list()] == [ann]
+    assert campaign.list()[0]["written_back"]
+    assert campaign.list("--unanswered") == []
+
+
+def test_who_has_the_own_address_in_the_list_is_a_reader_too(campaign: Campaign) -> None:
+    with (campaign.project.folder / "contacts.csv").open("a") as out:
+        out.write(f"{answering.US},Us,us,party,DE,en\n")
+    campaign.send()
+    campaign.sync(answering.mail(answering.US, "Good.", to=campaign.letters[answering.US]))
+    assert [row["matched"] for row in campaign.list()] == ["token"]
+
+
 # Forgeries ---------------------------------------------------------------------------------------
 
 
