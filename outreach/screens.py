@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from outreach import languages, quotes
+from outreach import languages
 from outreach.console import Console
 from outreach.diagnosis import Reason
 from outreach.errors import Problem, printable
@@ -401,13 +401,20 @@ def mails(console: Console, rows: list[dict[str, Any]], guesses: bool) -> None:
                 row["id"],
                 when(row["at"]),
                 row["kind"],
-                printable(row["from"] or ""),
-                printable(row["email"] or ("?" if row["pending"] else "")),
+                printable(_who(row)),
                 _cut(printable(_of_mail(row))),
                 printable(cell),
             )
         )
-    console.table(("id", "came", "what", "from", "letter to", "about", last), shown)
+    console.table(("id", "came", "what", "who", "about", last), shown)
+
+
+def _who(row: dict[str, Any]) -> str:
+    """Say who wrote: the reader, and from where if not from the address of the letter."""
+    sender, reader = row["from"] or "nobody", row["email"]
+    if reader is None or sender == reader.lower():
+        return str(sender)
+    return str(reader) if row["bounces"] else f"{sender} for {reader}"
 
 
 def _cut(text: str) -> str:
@@ -418,11 +425,12 @@ def _of_mail(row: dict[str, Any]) -> str:
     """Say in a cell what follows from a mail, or how it begins."""
     if row["bounces"]:
         first = row["bounces"][0]
-        return f"{first['action']} ({first['reason']}): {first['recipient'] or 'somebody unnamed'}"
+        other = first["recipient"] and first["recipient"] != (row["email"] or "").lower()
+        return f"{first['action']} ({first['reason']})" + (f": {first['recipient']}" if other else "")
     if row["returns"]:
         return f"is back on {row['returns']}"
-    own = quotes.own(row["text"]) if row["text"] else ""
-    return " ".join((own or row["text"] or row["subject"]).split())
+    behind = row["text"].rpartition("\n>")[2].partition("\n")[2]  # who answers below the quotation
+    return " ".join((behind or row["text"] or row["subject"]).split())
 
 
 def mail(console: Console, row: dict[str, Any]) -> None:
