@@ -25,7 +25,7 @@ from outreach.replies import Summary
 from outreach.settings import PREFIX, Settings, is_loopback, mailbox_user, parse_source
 
 EVERY = 300.0  # seconds between two looks at a server that does not tell of new mail
-_FILES_EVERY = 2.0
+_FILES_EVERY = 1.0
 _AGAIN = (10.0, 30.0, 60.0, 300.0)  # seconds until the next try, after so many failures
 _GRACE = 5.0
 

@@ -285,7 +285,7 @@ def test_what_arrives_while_a_mailing_runs_stops_what_was_planned(campaign: Camp
     campaign.project.env |= {"OUTREACH_IMAP_URL": "maildir:answers"}
     answering.drop(campaign.box)
     process = campaign.project.start(
-        "send", "second", "--yes", "--rate", "30/minute", "--rate-per-domain", "unlimited"
+        "send", "second", "--yes", "--rate", "20/minute", "--rate-per-domain", "unlimited"
     )
     deadline = time.monotonic() + 30
     while len(campaign.server.record) < 3 and time.monotonic() < deadline:

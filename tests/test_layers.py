@@ -27,7 +27,7 @@ IMPORTERS = {
     "dotenv": {"settings"},
     "email_validator": {"address"},
     "flufl": {"bounces"},
-    "imapclient": {"mailbox"},
+    "imapclient": {"files", "wire"},
     "jinja2": {"letters", "sandbox"},
     "langcodes": {"languages"},
     "markdown_it": {"markdown"},
