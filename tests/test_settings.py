@@ -766,6 +766,8 @@ def test_login_and_password_of_the_mailbox_are_those_of_smtp_unless_set(tmp_path
     source = parse_source("imaps://mail.example")
     loaded = settings.load(tmp_path, both, {})
     assert (mailbox_user(loaded, source), loaded.mailbox_password()) == ("me@x.example", "one")
-    loaded = settings.load(tmp_path, both | {"OUTREACH_IMAP_USER": "you", "OUTREACH_IMAP_PASSWORD": "two"}, {})
+    loaded = settings.load(
+        tmp_path, both | {"OUTREACH_IMAP_USER": "you", "OUTREACH_IMAP_PASSWORD": "two"}, {}
+    )
     assert (mailbox_user(loaded, source), loaded.mailbox_password()) == ("you", "two")
     assert mailbox_user(loaded, parse_source("imaps://her@mail.example")) == "her"
