@@ -59,6 +59,7 @@ _FILLING = _words(
 )
 _NEAR = 36  # characters between words and date
 _MOST = 50  # phrases, and dates, of one mail
+_YEARS = 20  # around the mail, in which a number is a year
 _LONGEST = 400  # days that anybody stays away
 _RANGE = re.compile(r"日?\s?(?:\([^()]{1,3}\))?\s?(?:[-~]|至|到|から)\s?\d{0,2}月?")
 _DASH = re.compile(r"\s?(?:[-~]|至|到|から)\s?")
@@ -332,7 +333,7 @@ def _year(tokens: _Tokens, place: int, sent: datetime.date) -> tuple[int, int]:
     """
     for one in tokens[place : place + 3]:
         if one[0].isdecimal():
-            near = len(one[0]) == 4 and 0 <= int(one[0]) - sent.year <= 3
+            near = len(one[0]) == 4 and abs(int(one[0]) - sent.year) <= _YEARS
             return (int(one[0]), one[2]) if near else (0, 0)
         if one[0] not in (",", ".", "de", "del", "of", "г", "р", "'", "-"):
             break

@@ -34,9 +34,12 @@ def plan(ledger: Ledger, archive: Archive, dead: Delivery, now: float) -> Delive
     if not dead.contact.alternates:
         return None
     mailing = ledger.mailing_of(dead.mailing_id)
-    theirs = ledger.deliveries_to(mailing, [address.key(mail) for mail in others(dead.contact)])
+    keys = [address.key(mail) for mail in others(dead.contact)]
+    theirs = ledger.deliveries_to(mailing, keys)
     before = _before(ledger, dead)
     if any(one.state in HELD_STATES and one.id not in before for one in theirs):
+        return None
+    if ledger.has_letter(mailing, [one.address for one in theirs] + keys, before | {dead.id}):
         return None
     tried = {dead.address, *(one.address for one in theirs)}
     while (contact := next_contact(dead.contact, tried)) is not None:
@@ -54,6 +57,18 @@ def plan(ledger: Ledger, archive: Archive, dead: Delivery, now: float) -> Delive
         ledger.add_deliveries(mailing, dead.version_id, [new])
         return next(iter(ledger.deliveries_to(mailing, [key])))
     return None
+
+
+def bury(ledger: Ledger, archive: Archive, dead: Delivery, reason: str, now: float) -> Delivery | None:
+    """Take out everything that is planned for a dead mailbox, and plan it for the next addresses.
+
+    Returns the delivery that stands in for this one. Runs inside a transaction.
+    """
+    for one in ledger.open_to(dead.address):
+        if one.id != dead.id:
+            ledger.close_refused(ledger.mailing_of(one.mailing_id), one.address, reason, now)
+            plan(ledger, archive, one, now)
+    return plan(ledger, archive, dead, now)
 
 
 def _before(ledger: Ledger, one: Delivery) -> set[int]:

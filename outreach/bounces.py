@@ -30,6 +30,7 @@ class Bounce:
     permanent: bool
     reason: Reason
     diagnostic: str  # the server's words
+    final: str = ""  # where it ended, when that is another address than the one written to
 
 
 _ACTIONS = ("failed", "delayed", "delivered", "relayed", "expanded")
@@ -109,7 +110,8 @@ def _of_report(mail: Inbound, report: Report) -> Iterator[Bounce]:
         if match := _EXPANDED.search(near):
             recipient = match[1].lower()
         text = own_words(mail.text) if len(about) == 1 else ""
-        yield _judged(recipient, group, near, text)
+        judged = _judged(recipient, group, near, text)
+        yield replace(judged, final=final) if final not in ("", recipient) else judged
 
 
 def _judged(recipient: str, group: dict[str, str], near: str, text: str) -> Bounce:

@@ -980,7 +980,7 @@ def send(
         raise UsageError("a mailing needs a name", "leave --name out: then it has the letter's")
     people, text = _read(app, settings, letter, files)
     with _existing_ledger(settings) as existing:
-        silent = _follow_up(existing, name or text.name, follow_up, after)
+        silent = _follow_up(existing, settings, name or text.name, follow_up, after)
         made = _plan(app, settings, people, text, existing, name, again or test_to is not None, silent)
         changes = mailing.compare(made, existing, retry_failed)
         chosen = mailing.chooser(made, changes, only, excepted)
@@ -1042,9 +1042,11 @@ def send(
     return mailing.exit_code(result)
 
 
-def _follow_up(ledger: Ledger | None, name: str, follow_up: str | None, after: str | None) -> Any:
+def _follow_up(
+    ledger: Ledger | None, settings: Settings, name: str, follow_up: str | None, after: str | None
+) -> Any:
     """Return the mailing that is followed up and who of it is silent, if this mailing is a follow-up."""
-    from outreach import following
+    from outreach import following, reader
     from outreach.settings import parse_duration
 
     if after is not None and follow_up is None:
@@ -1066,7 +1068,8 @@ def _follow_up(ledger: Ledger | None, name: str, follow_up: str | None, after: s
         span = parse_duration(after) if after is not None else 0
     except ValueError as error:
         raise UsageError(f"--after {error}") from None
-    found = following.find(ledger, first, span, time.time())
+    source = str(reader.source_of(settings, None)) if settings.source else ""
+    found = following.find(ledger, first, span, time.time(), source)
     following.refuse_other(found, known, ledger)
     return found
 
@@ -1395,6 +1398,8 @@ def replies_sync(
     from outreach import reader, screens
     from outreach.ledger import Ledger
 
+    if watch and as_json:
+        raise UsageError("--watch or --json, not both", "replies list --json shows what was read")
     settings = app.settings()
     source = reader.source_of(settings, text)
     password = _mailbox_password(app, settings, source)
@@ -1573,7 +1578,8 @@ def replies_dismiss(app: App, number: str) -> None:
     with Ledger(app.settings().ledger, create=True) as ledger:
         found = decisions.find_mail(Received(ledger), number)
         freed = decisions.dismiss(ledger, found.id, time.time())
-    app.console.out(f"{found.kind} {found.id} is put aside" + ("; what it held may leave" if freed else ""))
+    free = f"; free again: {', '.join(freed)}" if freed else ""
+    app.console.out(f"{found.kind} {found.id} is put aside{free}")
 
 
 @replies.command("mark")

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from outreach.archive import Archive
 from outreach.errors import UsageError
 from outreach.ledger import Delivery, Ledger, Mailing
 from outreach.matching import Matcher, key_of
@@ -42,7 +43,7 @@ def find_delivery(ledger: Ledger, received: Received, mail: str, mailing: Mailin
         found = [one for one in found if one.mailing_id == mailing.id]
     arrived = [one for one in found if one.state in (State.SENT, State.UNKNOWN)]
     if one := next(iter(arrived or found), None):
-        return one
+        return ledger.stands_in(one)
     known = {one.address: one.contact.email for name in ledger.mailings() for one in ledger.deliveries(name)}
     near = difflib.get_close_matches(key_of(mail), known, 1)
     hint = f"did you mean {known[near[0]]}?" if near else "outreach deliveries list"
@@ -70,9 +71,13 @@ def day_of(option: str, text: str | None, now: float, past: bool = False) -> dat
         return None
     try:
         if re.fullmatch(r"\d{4}-\d\d-\d\d", text.strip()):
-            return datetime.date.fromisoformat(text.strip())
-        span = parse_duration(text)
-        return datetime.datetime.fromtimestamp(now - span if past else now + span).date()
+            found = datetime.date.fromisoformat(text.strip())
+        else:
+            span = parse_duration(text)
+            found = datetime.datetime.fromtimestamp(now - span if past else now + span).date()
+        if not 1990 <= found.year <= 2200:
+            raise ValueError(text)
+        return found
     except (ValueError, OverflowError, OSError):
         raise UsageError(f"{option} {text}: is no day", "write it like 2027-01-31, or 14d") from None
 
@@ -85,25 +90,39 @@ def moment(day: datetime.date | None, mail: Mail | None, now: float) -> float:
 
 
 def assign(ledger: Ledger, number: int, one: Delivery, now: float) -> str:
-    """Say whose letter a mail answers, by a person's word: then it acts as if our token had said so."""
+    """Say whose letter a mail answers, by a person's word: then it acts as if our token had said so.
+
+    What followed from the mail before is taken back.
+    """
     received = Received(ledger)
     with ledger.transaction():
         mail = find_mail(received, str(number))
-        received.release(mail.id)
-        acted = act(ledger, one, mail.kind, mail.reports, mail.sender, mail.id, now)
+        _undo(ledger, received, mail, now)
+        reports = [{**report, "recipient": one.address, "final": None} for report in mail.reports]
+        acted = act(ledger, Archive(ledger), one, mail.kind, reports, mail.sender, mail.id, now)
         received.add_match(mail.id, one.id, "person", "by a person's word", acted, False, now)
     return acted
 
 
-def dismiss(ledger: Ledger, number: int, now: float) -> int:
-    """Say that nothing follows from a mail; return how many addresses it held."""
+def dismiss(ledger: Ledger, number: int, now: float) -> list[str]:
+    """Say that nothing follows from a mail; return the addresses that are free again."""
     received = Received(ledger)
     with ledger.transaction():
         mail = find_mail(received, str(number))
-        freed = received.release(mail.id)
-        delivery = mail.delivery_id if not freed else None
-        received.add_match(mail.id, delivery, "dismissed", "dismissed by a person", mail.acted, False, now)
+        freed = _undo(ledger, received, mail, now)
+        received.add_match(mail.id, None, "dismissed", "dismissed by a person", "", False, now)
     return freed
+
+
+def _undo(ledger: Ledger, received: Received, mail: Mail, now: float) -> list[str]:
+    """Take back what followed from a mail: holds, refusals, letters that were taken out."""
+    freed = received.release(mail.id)
+    source = f"mail {mail.id}"
+    for one in ledger.list_suppressions():
+        if one.source == source and ledger.unsuppress(one.value):
+            ledger.reopen_refused(one.value, one.reason)
+            freed.append(one.value)
+    return sorted(set(freed))
 
 
 def mark(
@@ -219,5 +238,6 @@ def last_read_words(received: Received) -> str:
         return "answers were never read"
     first = readings[0]
     said = f"answers last read {when(first.at)}" if first.at else "answers were never read to the end"
-    wrong = next((one for one in readings if one.error), None)
+    tried = received.tried_last()
+    wrong = tried if tried and tried.error else None
     return said + (f"; {wrong.source} could not be read: {wrong.error}" if wrong else "")

@@ -31,7 +31,7 @@ from outreach.connection import Opened, Opening
 from outreach.errors import Exit, LedgerError, OutreachError, ServerError, printable
 from outreach.forecast import Past
 from outreach.health import Health, one_too_many
-from outreach.ledger import Delivery, Ledger, Mailing, Suppression
+from outreach.ledger import Delivery, Ledger, Mailing, Suppression, is_held
 from outreach.links import Link
 from outreach.model import ANSWERS, OPEN_STATES, Kind, Outcome, Scope, Server, State, Verdict
 from outreach.pace import Pace
@@ -263,7 +263,7 @@ class _Loop:
         for one in self.ledger.deliveries(self.mailing, OPEN_STATES):
             if one.instead_of_id in self.selection:  # another address of somebody who was selected
                 self.selection.add(one.id)
-            free = one.lease is None and one.address not in held
+            free = one.lease is None and not (held and is_held(one, held))
             if free and one.id in self.selection and one.id not in self.queue:
                 self._line_up(one, one.next_attempt_at)
                 found = True
@@ -321,7 +321,8 @@ class _Loop:
         if tick < self.answers_at + _ANSWERS_SECONDS:
             return
         self.answers_at = tick
-        wrong = next((one.error for one in self.received.readings() if one.error), "")
+        tried = self.received.tried_last()
+        wrong = tried.error if tried else ""
         if wrong and wrong != self.reading_failed:
             self.observe(self.progress, f"answers cannot be read: {wrong}")
         self.reading_failed = wrong
@@ -403,7 +404,7 @@ class _Loop:
             words = f"bad mailbox: {outcome.code} {outcome.reply}"[:300]
             source = f"mailing {self.mailing.name}"
             self.ledger.suppress([Suppression(one.address, words, source, now, dead=True)], now)
-            self._try_another(one, now)
+            self._try_another(one, words, now)
         self.turnstile.close(work.slot, now, outcome.reached_rcpt)
         state = decision.state
         if state is State.PLANNED:
@@ -423,9 +424,9 @@ class _Loop:
             self.observe(self.progress, note)
         self._tell(one, state, outcome, decision)
 
-    def _try_another(self, dead: Delivery, now: float) -> None:
+    def _try_another(self, dead: Delivery, words: str, now: float) -> None:
         """Plan the letter of a dead mailbox for another address of the same person."""
-        other = alternates.plan(self.ledger, self.archive, dead, now)
+        other = alternates.bury(self.ledger, self.archive, dead, words, now)
         if other is not None:
             self.selection.add(other.id)
             self._line_up(other, now)

@@ -7,17 +7,16 @@ the thread of the first (archive.py). Reads the ledger only. Raises StoppedError
 
 from __future__ import annotations
 
-import datetime
 from dataclasses import dataclass, field
 
 from outreach import address
 from outreach.archive import Archive
 from outreach.errors import StoppedError, UsageError
-from outreach.ledger import Delivery, Ledger, Mailing
-from outreach.model import ANSWERS, Came, State
+from outreach.ledger import Delivery, Ledger, Mailing, others
+from outreach.model import ANSWERS, Came, Contact, State
 from outreach.received import Mail, Received
 from outreach.subjects import answering
-from outreach.times import day, lasts
+from outreach.times import day, lasts, start_of
 
 JUST_BEFORE = 15 * 60.0  # seconds since answers were read, at most
 _SAY = {
@@ -42,31 +41,50 @@ class FollowUp:
     reasons: dict[str, str] = field(default_factory=dict)  # by address key
     last_read: float | None = None
 
-    def reason(self, key: str) -> str | None:
-        """Return why an address gets no second letter, or None."""
-        if key not in self.letters:
-            return f"has no letter of the mailing {self.mailing.name}"
-        return self.reasons.get(key)
+    def letter_to(self, contact: Contact) -> Delivery | None:
+        """Return the first letter to a contact, also where it went to another address of theirs."""
+        keys = (address.key(mail) for mail in (contact.email, *others(contact)))
+        return next((self.letters[key] for key in keys if key in self.letters), None)
 
-    def subject(self, mail: str) -> str:
+    def reason(self, contact: Contact) -> str | None:
+        """Return why a contact gets no second letter, or None."""
+        one = self.letter_to(contact)
+        if one is None:
+            return f"has no letter of the mailing {self.mailing.name}"
+        return self.reasons.get(one.address)
+
+    def subject(self, contact: Contact) -> str:
         """Return the subject of the second letter: that of the first, with `Re:` before it."""
-        one = self.letters.get(address.key(mail))
+        one = self.letter_to(contact)
         return answering(self.archive.subject(one)) if one else ""
 
 
-def find(ledger: Ledger, mailing: Mailing, after: int, now: float) -> FollowUp:
-    """Find out who is silent, and has had `after` seconds to answer, absences not counted."""
+def find(ledger: Ledger, mailing: Mailing, after: int, now: float, source: str = "") -> FollowUp:
+    """Find out who is silent, and has had `after` seconds to answer, absences not counted.
+
+    Silent means in the whole thread: to this letter, those before and behind it, and at other addresses.
+    `source` is where answers arrive; when it was read is what counts.
+    """
     received = Received(ledger)
-    found = FollowUp(mailing, Archive(ledger), last_read=received.last_read())
+    found = FollowUp(mailing, Archive(ledger), last_read=received.last_read(source))
+    letters = ledger.deliveries(mailing)
+    threads = {one.id: ledger.related(one) for one in letters}
     mails: dict[int, list[Mail]] = {}
-    for mail in received.of_mailing(mailing):
+    for mail in received.mails(deliveries=sorted(set().union(*threads.values()))):
         mails.setdefault(mail.delivery_id or 0, []).append(mail)
-    marks = received.marks(mailing)
-    for one in ledger.deliveries(mailing):
+    marks = received.marks()
+    for one in letters:
         found.letters[one.address] = one
-        if one.id in marks:
-            found.reasons[one.address] = f"answered: {marks[one.id].answer}"
-        elif reason := _reason(one, mails.get(one.id, []), after, now):
+        marked = next((marks[number] for number in threads[one.id] if number in marks), None)
+        theirs = [mail for number in threads[one.id] for mail in mails.get(number, [])]
+        returned = one.id if ledger.stands_in(one).id == one.id else 0
+        # A letter that came back from one address says nothing of the one that stands in for it.
+        theirs = [mail for mail in theirs if mail.kind is not Came.BOUNCE or mail.delivery_id == returned]
+        if marked is not None:
+            found.reasons[one.address] = f"answered: {marked.answer}"
+        elif ledger.stands_in(one).id != one.id:
+            found.reasons[one.address] = "the letter came back; another address got it"
+        elif reason := _reason(one, theirs, after, now):
             found.reasons[one.address] = reason
     return found
 
@@ -81,10 +99,9 @@ def _reason(one: Delivery, mails: list[Mail], after: int, now: float) -> str:
     begun = one.finished_at or now
     away = [mail.returns for mail in mails if mail.kind is Came.AUTO_REPLY and mail.returns]
     if away:
-        back = datetime.date.fromisoformat(max(away))
-        begun = max(begun, datetime.datetime.combine(back, datetime.time()).timestamp())
+        begun = max(begun, start_of(max(away)))
         if begun > now:
-            return f"is away until {back}"
+            return f"is away until {max(away)}"
     if begun + after > now:
         since = f"is back since {max(away)}" if away and begun != one.finished_at else "got the letter"
         return f"{since}, {lasts(now - begun)} ago; --after is {lasts(after)}"

@@ -21,7 +21,7 @@ import secrets
 import sqlite3
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -37,6 +37,7 @@ from outreach.model import (
     ANSWERS,
     HELD_STATES,
     OPEN_STATES,
+    Came,
     Contact,
     Identity,
     Outcome,
@@ -61,7 +62,7 @@ from outreach.schema import slowed as _slowed
 from outreach.schema import suppression as _suppression
 from outreach.schema import version as _version
 from outreach.throttle import LAST, History, Slot
-from outreach.times import day, iso, span
+from outreach.times import day, iso, span, start_of
 
 _DAY = 86400
 _MOST_VALUES = 500  # that one statement asks for
@@ -196,6 +197,11 @@ def others(contact: Contact) -> list[str]:
     """Return the further addresses of everybody whom the letter to a contact greets."""
     further = [*contact.alternates, *(mail for one in contact.people for mail in one.alternates)]
     return list(dict.fromkeys(further))
+
+
+def is_held(one: Delivery, held: Container[str]) -> bool:
+    """Tell whether a letter waits for a person's decision, by the address keys that are held."""
+    return any(key in held for key in (one.address, *(address.key(mail) for mail in others(one.contact))))
 
 
 def hashed(value: str, check: str, key: bytes) -> str:
@@ -605,6 +611,48 @@ class Ledger:
             sa.and_(_delivery.c.mailing_id == mailing.id, _delivery.c.address.in_(keys))
         )
 
+    def open_to(self, key: str) -> list[Delivery]:
+        """Return the deliveries to an address key that may still leave and that nobody is sending."""
+        may_leave = _delivery.c.state.in_([state.value for state in OPEN_STATES])
+        return self.find_deliveries(
+            sa.and_(_delivery.c.address == key, may_leave, _delivery.c.lease.is_(None))
+        )
+
+    def has_letter(self, mailing: Mailing, keys: Sequence[str], besides: Iterable[int] = ()) -> bool:
+        """Tell whether one of these addresses has the letter of a mailing, or may get it, by whatever one."""
+        query = (
+            sa.select(_delivery.c.id)
+            .join(_mailing, _mailing.c.id == _delivery.c.mailing_id)
+            .where(
+                _mailing.c.letter == mailing.letter,
+                _delivery.c.address.in_(keys),
+                _delivery.c.state.in_([state.value for state in HELD_STATES]),
+                _delivery.c.id.not_in(list(besides)),
+            )
+        )
+        return self.execute(query.limit(1)).scalar() is not None
+
+    def related(self, one: Delivery) -> set[int]:
+        """Return the letters of one person that belong together: follow-ups, and those to other addresses."""
+        found, ahead = {one.id}, [one.id]
+        while ahead:
+            number = ahead.pop()
+            near = [value for value in self._fast(_PARENTS, number=number).fetchone() if value is not None]
+            near += [row[0] for row in self._fast(_CHILDREN, number=number)]
+            ahead += [value for value in near if value not in found]
+            found |= set(near)
+        return found
+
+    def stands_in(self, one: Delivery) -> Delivery:
+        """Return the delivery that stands in for one whose mailbox is dead, at last; else that one."""
+        seen = {one.id}
+        while row := self._fast(_STANDS_IN, number=one.id).fetchone():
+            if row[0] in seen:
+                break
+            seen.add(row[0])
+            one = self.delivery(row[0])
+        return one
+
     def find_deliveries(self, where: sa.ColumnElement[bool], newest: int | None = None) -> list[Delivery]:
         """Return deliveries of whatever mailing, in the order they were planned; or the `newest` so many."""
         order = _delivery.c.id if newest is None else _delivery.c.id.desc()
@@ -759,6 +807,15 @@ class Ledger:
         )
         values = {"state": State.SUPPRESSED.value, "reason": reason, "finished_at": now}
         return self.execute(change.values(**values)).rowcount
+
+    def reopen_refused(self, key: str, reason: str) -> int:
+        """Plan again what was taken out for a refusal that is taken back; count it."""
+        change = sa.update(_delivery).where(
+            _delivery.c.address == key,
+            _delivery.c.state == State.SUPPRESSED.value,
+            _delivery.c.reason == reason,
+        )
+        return self.execute(change.values(**_anew("planned again: the refusal was taken back"))).rowcount
 
     def held(self) -> set[str]:
         """Return the address keys for which nothing leaves until a person has decided on a mail of theirs."""
@@ -945,7 +1002,7 @@ class Ledger:
             return None
         if self._fast(_EMBARGO, number=number).fetchone()[0] > now:
             return None
-        if self._closed(one, now, rest) or self._fast(_HELD, address=one.address).fetchone():
+        if self._closed(one, now, rest) or self._is_held(one) or self._is_away(one, now):
             return None
         self._fast(_LEASE, number=number, run=self._locks.own)
         return replace(one, lease=self._locks.own)
@@ -954,8 +1011,9 @@ class Ledger:
         """Close a delivery to somebody who refuses, has answered, or is to be left in peace; tell whether."""
         state, reason = State.SUPPRESSED, self.refusal(one.address, one.domain, others(one.contact), now)
         if reason is None and one.follows_id is not None:
-            row = self._fast(_ANSWERED, followed=one.follows_id).fetchone()
-            state, reason = (State.CANCELLED, "has answered meanwhile") if row else (state, None)
+            related = self.related(one)
+            if any(self._fast(_ANSWERED, followed=number).fetchone() for number in related):
+                state, reason = State.CANCELLED, "has answered meanwhile"
         if reason is None and rest:
             row = self._fast(_HAD, number=one.id, address=one.address, since=now - rest).fetchone()
             if row is not None:
@@ -964,6 +1022,23 @@ class Ledger:
             return False
         values = {"state": state.value, "reason": reason, "finished_at": now, "lease": None}
         self.execute(sa.update(_delivery).where(_delivery.c.id == one.id).values(**values))
+        return True
+
+    def _is_held(self, one: Delivery) -> bool:
+        """Tell whether a mail that a person is to decide on holds this letter, at whichever address."""
+        keys = [one.address, *(address.key(mail) for mail in others(one.contact))]
+        return any(self._fast(_HELD, address=key).fetchone() for key in keys)
+
+    def _is_away(self, one: Delivery, now: float) -> bool:
+        """Let a follow-up wait for somebody who went away since it was planned; tell whether it has to."""
+        if one.follows_id is None:
+            return False
+        days = [self._fast(_RETURNS, number=number).fetchone()[0] for number in self.related(one)]
+        back = max((day for day in days if day), default="")
+        until = start_of(back) if back else 0.0
+        if until <= now:
+            return False
+        self.execute(sa.update(_delivery).where(_delivery.c.id == one.id).values(next_attempt_at=until))
         return True
 
     def release(self, number: int) -> None:
@@ -994,7 +1069,7 @@ class Ledger:
         """Write down that the body of this mail may leave now; False when it must not any more."""
         if self._closed(one, now, rest):
             return False
-        if self._fast(_HELD, address=one.address).fetchone():
+        if self._is_held(one):
             self._fast(_RELEASE, number=one.id, run=self._locks.own)
             return False
         if self._fast(_INTEND, number=one.id, run=self._locks.own).rowcount != 1:
@@ -1242,6 +1317,21 @@ _ANSWERED = _Statement(  # a person's answer, or what says that no more is wante
         ),
         sa.select(_mark.c.id).where(_mark.c.delivery_id == _given("followed")),
     ).limit(1)
+)
+_RETURNS = _Statement(
+    sa.select(sa.func.max(_inbound.c.returns))
+    .select_from(_inbound)
+    .join(_match, _match.c.inbound_id == _inbound.c.id)
+    .where(_match.c.delivery_id == _given("number"), _inbound.c.kind == Came.AUTO_REPLY.value)
+)
+_PARENTS = _Statement(sa.select(_delivery.c.follows_id, _delivery.c.instead_of_id).where(_this))
+_CHILDREN = _Statement(
+    sa.select(_delivery.c.id).where(
+        sa.or_(_delivery.c.follows_id == _given("number"), _delivery.c.instead_of_id == _given("number"))
+    )
+)
+_STANDS_IN = _Statement(
+    sa.select(_delivery.c.id).where(_delivery.c.instead_of_id == _given("number")).limit(1)
 )
 _LEASE = _Statement(sa.update(_delivery).where(_this).values(lease=_given("run")))
 _RELEASE = _Statement(sa.update(_delivery).where(_ours).values(lease=None))

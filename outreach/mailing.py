@@ -61,8 +61,9 @@ def compare(plan: Plan, ledger: Ledger | None, retry_failed: bool = False) -> Ch
     hashes = {address.key(item.contact.email): item for item in plan.items}
     listed |= hashes.keys()
     changes.new = [item for key, item in hashes.items() if key not in known]
+    replaced = {one.instead_of_id for one in known.values()}  # another address of theirs has it, or gets it
     for key, one in known.items():
-        if one.state is State.FAILED and retry_failed and key in hashes:
+        if one.state is State.FAILED and retry_failed and key in hashes and one.id not in replaced:
             changes.failed.append(one)
         elif one.state not in OPEN_STATES:
             continue
@@ -339,10 +340,9 @@ def _close_refused(plan: Plan, changes: Changes, mailing: Mailing, ledger: Ledge
 
 def _deliveries(plan: Plan, items: Sequence[Item], ledger: Ledger) -> Iterator[NewDelivery]:
     domain = address.domain(plan.sender.address)
-    followed = plan.follow_up.letters if plan.follow_up else {}
     for item in items:
         message_id = message.new_message_id(ledger.key, item.contact.email, domain)
-        first = followed.get(address.key(item.contact.email))
+        first = plan.follow_up.letter_to(item.contact) if plan.follow_up else None
         yield NewDelivery(
             item.contact,
             item.choice.language,

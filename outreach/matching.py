@@ -66,6 +66,8 @@ class Found:
 
 def key_of(mail: str) -> str:
     """Return the key of an address as a mail has it; of what is no address, the text in lower case."""
+    if "@" not in mail.strip("@ "):
+        return mail.strip().lower()
     try:
         return address.key(mail)
     except ValueError:  # UnicodeError of the A-label included
@@ -78,14 +80,14 @@ class Matcher:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._received = Received(ledger)
-        self._archive = Archive(ledger)
+        self.archive = Archive(ledger)
 
     def match(self, mail: Inbound, answer: Answer) -> Match:
         """Return whose letter a mail answers."""
         found = self._tokens(mail, answer)
         if answer.bounces or answer.kind is Came.BOUNCE:
-            return self._returned(found, [one.recipient for one in answer.bounces])
-        if answer.kind is Came.COMPLAINT:
+            return self._returned(found, [one.final or one.recipient for one in answer.bounces])
+        if answer.kind is Came.COMPLAINT or is_feedback(mail, answer.kind):
             return self._returned(found, _complained(mail))
         sender = key_of(answer.sender)
         by_token = self._own(found.deliveries, sender) or next(iter(found.deliveries), None)
@@ -95,11 +97,12 @@ class Matcher:
         wish = answer.kind is Came.OPT_OUT
         holds = (sender,) if wish and sender else ()
         if one := self._by_address(sender, mail, wish):
-            keys = tuple(dict.fromkeys([*holds, one.address])) if holds else ()
-            return Match(one, "address", f"from {answer.sender}, without our token{strange}", holds=keys)
+            return Match(
+                one, "address", f"from {answer.sender}, without our token{strange}", holds=_both(holds, one)
+            )
         if one := self._colleague(sender, mail, answer):
             why = f"from {answer.sender}, of the same mail domain, with the same subject{strange}"
-            return Match(one, "organisation", why, holds=holds)
+            return Match(one, "organisation", why, holds=_both(holds, one))
         return Match(None, "nobody", f"no letter of ours fits{strange}", holds=holds)
 
     def _by_token(self, one: Delivery, sender: str, answer: Answer) -> Match:
@@ -125,11 +128,14 @@ class Matcher:
         strange = "a letter that is not ours" if found.strange else "no letter of ours"
         return Match(None, "nobody", f"it names {strange}: anybody could have written it")
 
-    def is_ours(self, mail: Inbound) -> bool:
+    def is_ours(self, mail: Inbound, answer: Answer) -> bool:
         """Tell whether a mail is our own: a letter, a test, or what we wrote to somebody, with a copy to us.
 
-        Who is in the own list, and answers a letter to the own address, is a reader.
+        What a machine says about a letter never is, whoever stands in From. Who is in the own list, and
+        answers a letter to the own address, is a reader.
         """
+        if answer.bounces or answer.kind in (Came.BOUNCE, Came.COMPLAINT, Came.AUTO_REPLY):
+            return False
         token = message.token_of("".join(mail.get("message-id").split())).lower()
         to = inbound.first_address(mail.get("to"))
         if token and (self._received.by_token(token) or message.verify_token(self._ledger.key, token, to)):
@@ -154,6 +160,7 @@ class Matcher:
     def _tokens(self, mail: Inbound, answer: Answer) -> Found:
         found = Found()
         machine = bool(answer.bounces) or answer.kind in (Came.BOUNCE, Came.COMPLAINT)
+        machine = machine or is_feedback(mail, answer.kind)
         for token in list(dict.fromkeys(_tokens(mail, machine)))[:_MOST_TOKENS]:
             one = self._received.by_token(token)
             if one is not None and message.verify_token(self._ledger.key, token, one.contact.email):
@@ -209,7 +216,7 @@ class Matcher:
 
     def _subject(self, one: Delivery) -> str:
         try:
-            return self._archive.subject(one)
+            return self.archive.subject(one)
         except OutreachError:
             return ""
 
@@ -244,6 +251,7 @@ def _tokens(mail: Inbound, machine: bool) -> Iterator[str]:
     places: list[str] = []
     if machine:
         places += [one.get("message-id", "") for one in mail.returned]
+        places.append(mail.get("message-id"))  # Hotmail sends the letter itself back
     places += mail.all("in-reply-to")
     places += [" ".join(reversed(value.split())) for value in mail.all("references")]
     places += [value for name in _RECIPIENTS for value in mail.all(name)]
@@ -255,6 +263,16 @@ def _tokens(mail: Inbound, machine: bool) -> Iterator[str]:
     for text in places:
         for found in _TOKEN.finditer(text):
             yield found[0].lower()
+
+
+def is_feedback(mail: Inbound, kind: Came) -> bool:
+    """Tell whether a provider reports an opt-out in a person's name (RFC 5965)."""
+    return kind is Came.OPT_OUT and any(one.kind.endswith("feedback-report") for one in mail.reports)
+
+
+def _both(holds: tuple[str, ...], one: Delivery) -> tuple[str, ...]:
+    """Return whom a wish for no more mail holds: who wrote it, and whose letter it may be about."""
+    return tuple(dict.fromkeys([*holds, one.address])) if holds else ()
 
 
 def _complained(mail: Inbound) -> list[str]:

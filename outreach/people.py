@@ -16,7 +16,7 @@ from outreach.archive import Archive
 from outreach.decisions import document as mails_as_rows
 from outreach.decisions import find_delivery
 from outreach.errors import OutreachError, UsageError
-from outreach.ledger import Delivery, Ledger, Mailing, others
+from outreach.ledger import Delivery, Ledger, Mailing, is_held, others
 from outreach.matching import key_of
 from outreach.model import Contact, State
 from outreach.received import Mail, Marked, Received, marked_columns
@@ -42,7 +42,7 @@ def rows(
         marked = marks.get(one.id)
         fits = not answers or (marked.answer if marked else "none") in answers
         if fits and chosen(one.contact):
-            found.append(row(one, came.get(one.id, []), marked, one.address in held))
+            found.append(row(one, came.get(one.id, []), marked, is_held(one, held)))
     return found
 
 
@@ -99,7 +99,7 @@ def person(ledger: Ledger, mail: str, mailing: Mailing | None) -> dict[str, Any]
         "country": contact.country,
         "alternates": list(contact.alternates),
         "suppressed": refusal,
-        "held": any(one.address in held for one in found),
+        "held": any(is_held(one, held) for one in found),
         "deliveries": [
             {
                 "mailing": names[one.mailing_id],
@@ -107,7 +107,7 @@ def person(ledger: Ledger, mail: str, mailing: Mailing | None) -> dict[str, Any]
                     one,
                     [mail for mail in mails if mail.delivery_id == one.id],
                     next(iter(reversed(received.marks_of([one.id]))), None),
-                    one.address in held,
+                    is_held(one, held),
                 ),
                 "message_id": one.message_id,
                 "letter": _letter(archive, one),
@@ -137,6 +137,7 @@ def _letter(archive: Archive, one: Delivery) -> dict[str, Any]:
 def eml(ledger: Ledger, mail: str, mailing: Mailing | None) -> bytes:
     """Return the message to one person as it was sent. Raises UsageError when there are several."""
     found = letters_to(ledger, mail, mailing)
+    found = [one for one in found if one.address == key_of(mail)] or found
     if len(found) > 1:
         names = Received(ledger).mailing_names()
         some = ", ".join(names[one.mailing_id] for one in found)

@@ -24,7 +24,7 @@ from outreach.forecast import Past
 from outreach.ledger import Ledger, Refusals, others
 from outreach.letters import Choice, Letter
 from outreach.lists import ContactList
-from outreach.model import CONTACT_COLUMNS, OPEN_STATES, Contact, Identity, Rendered
+from outreach.model import CONTACT_COLUMNS, HELD_STATES, OPEN_STATES, Contact, Identity, Rendered
 from outreach.pace import Pace
 from outreach.settings import Settings
 from outreach.times import iso
@@ -99,8 +99,13 @@ def make(
     refusals = ledger.refusals(now) if ledger else None
     holders = ledger.holders(letter.name, besides=name) if ledger and not again else {}
     resting = ledger.resting(name, settings.rest, now) if ledger and settings.rest and not follow_up else {}
+    had: set[str] = set()
+    known_keys: set[str] = set()
     if ledger and mailing:
-        plan.done = {one.address for one in ledger.deliveries(mailing) if one.state not in OPEN_STATES}
+        known = ledger.deliveries(mailing)
+        known_keys = {one.address for one in known}
+        plan.done = {one.address for one in known if one.state not in OPEN_STATES}
+        had = {one.address for one in known if one.state in HELD_STATES}
     for listed in contacts.contacts:
         contact = _reachable(listed, refusals) if refusals else listed
         key = address.key(contact.email)
@@ -108,16 +113,23 @@ def make(
         if reason is not None:
             plan.excluded.append((contact.email, f"suppressed: {reason}"))
             plan.refused[key] = contact
-        elif follow_up and (words := follow_up.reason(key)) and key not in plan.done:
+        elif follow_up and (words := follow_up.reason(contact)) and key not in plan.done:
             plan.excluded.append((contact.email, words))
             plan.refused[key] = contact
-        elif other := holders.get(key):
+        elif other := next((holders[one] for one in (key, *_keys(contact)) if one in holders), None):
             plan.excluded.append((contact.email, f"has this letter already, by the mailing {other}"))
+        elif key not in known_keys and (other := next((one for one in _keys(contact) if one in had), None)):
+            plan.excluded.append((contact.email, f"has this letter already, at {other}"))
         elif key not in plan.done and (words := resting.get(key)):
             plan.excluded.append((contact.email, words))
         else:
             plan.items.append(item(plan, contact))
     return plan
+
+
+def _keys(contact: Contact) -> list[str]:
+    """Return the keys of the further addresses of a contact."""
+    return [address.key(mail) for mail in others(contact)]
 
 
 def _reachable(contact: Contact, refusals: Refusals) -> Contact:
@@ -132,7 +144,7 @@ def _reachable(contact: Contact, refusals: Refusals) -> Contact:
 
 def render(plan: Plan, contact: Contact) -> Rendered:
     """Return the letter of one contact. Raises LetterError."""
-    subject = plan.follow_up.subject(contact.email) if plan.follow_up else ""
+    subject = plan.follow_up.subject(contact) if plan.follow_up else ""
     return plan.letter.render(contact, plan.sender, plan.reply_to, plan.today, subject)
 
 

@@ -8,17 +8,19 @@ Raises SettingsError, MailboxError, ServerError.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import select
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from outreach import mailbox, replies
-from outreach.errors import Exit, ServerError, SettingsError
+from outreach.errors import Exit, LedgerError, OutreachError, SettingsError
 from outreach.ledger import Ledger
 from outreach.model import Security, Source
 from outreach.replies import Summary
@@ -74,8 +76,9 @@ def _open(ledger: Ledger, source: Source, password: str | None) -> Iterator[mail
     try:
         box = mailbox.open_mailbox(source, password)
         yield box
-    except ServerError as error:
-        replies.fail(ledger, str(source), error.message)
+    except OutreachError as error:
+        with contextlib.suppress(LedgerError):  # perhaps that is what failed
+            replies.fail(ledger, str(source), error.message)
         raise
     finally:
         if box is not None:
@@ -96,14 +99,14 @@ def watch(
 ) -> None:
     """Read what is new whenever something is, until interrupted or (`stop`, a descriptor) told to end.
 
-    Raises what a first try raises that cannot get better: a refused login, a folder that is missing.
+    Raises what cannot get better: a refused login, and in the foreground whatever the first try raises.
     """
 
     def observe(summary: Summary) -> None:
         if stop is not None and select.select([stop], [], [], 0)[0]:
             raise _Over
 
-    failures = 0
+    failures, good = 0, False
     every = EVERY if source.server else _FILES_EVERY
     with contextlib.suppress(_Over):
         while True:
@@ -111,13 +114,14 @@ def watch(
                 with _open(ledger, source, password) as box:
                     while True:
                         summary = replies.sync(ledger, box, str(source), observe)
-                        failures = 0
+                        failures, good = 0, True
                         if summary.new:
                             say(summary)
                         box.wait(every, stop)
                         observe(summary)
-            except ServerError as error:
-                if error.exit_code == Exit.REFUSED:
+            except OutreachError as error:
+                hopeless = error.exit_code == Exit.REFUSED or isinstance(error, SettingsError)
+                if hopeless or (not good and stop is None):
                     raise
                 trouble(error.message)
                 pause = _AGAIN[min(failures, len(_AGAIN) - 1)]
@@ -135,26 +139,56 @@ def beside(settings: Settings, source: Source | None, password: str | None) -> I
         yield
         return
     ledger = f"sqlite:///{settings.ledger.resolve()}"
-    command = ["-m", "outreach", "-q", "--ledger", ledger, "replies", "sync", "--watch", "--attached"]
+    # -P: no file of the project folder may stand in for a module of ours.
+    command = ["-P", "-m", "outreach", "-q", "--ledger", ledger, "replies", "sync", "--watch", "--attached"]
     environment = dict(os.environ)
     if password:  # asked for once, by whoever started us
         environment[f"{PREFIX}IMAP_PASSWORD"] = password
-    child = subprocess.Popen(  # noqa: S603 (ourselves)
-        [sys.executable, *command],
-        cwd=Path.cwd(),
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C is for the run; the child ends with it
-    )
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(  # noqa: S603 (ourselves)
+            [sys.executable, *command],
+            cwd=Path.cwd(),
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for the run; the child ends with it
+        )
+
+    over = threading.Event()
+    children = [start()]
+
+    def keep() -> None:
+        """Start another one when a child ends by itself; none where the login is refused."""
+        for pause in itertools.chain(_AGAIN, itertools.repeat(_AGAIN[-1])):
+            code = children[-1].wait()
+            if over.is_set() or code in (Exit.REFUSED, Exit.SETTINGS):
+                return
+            if code not in (Exit.OK, Exit.DATA, Exit.UNREACHABLE, Exit.STOPPED):  # it said nothing itself
+                with contextlib.suppress(OutreachError), Ledger(settings.ledger, create=True) as open_ledger:
+                    replies.fail(open_ledger, str(source), f"the reading ended with code {code}")
+            if over.wait(pause):
+                return
+            children.append(start())
+
+    watcher = threading.Thread(target=keep, daemon=True, name="answers")
+    watcher.start()
     try:
         yield
     finally:
-        if child.stdin:
+        over.set()
+        for child in children:
+            _end(child)
+        watcher.join(_GRACE)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    if child.stdin:
+        with contextlib.suppress(OSError):
             child.stdin.close()
-        try:
-            child.wait(_GRACE)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+    try:
+        child.wait(_GRACE)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()

@@ -180,9 +180,15 @@ class Received:
         rows = self._run(sa.select(_reading).order_by(sa.func.coalesce(_reading.c.at, 0.0).desc()))
         return [Reading(row.source, row.at, row.tried_at, row.error) for row in rows]
 
-    def last_read(self) -> float | None:
-        """Return when answers were last read to their end, of whatever source."""
-        found: float | None = self._run(sa.select(sa.func.max(_reading.c.at))).scalar()
+    def tried_last(self) -> Reading | None:
+        """Return the source that was read last, or was to be."""
+        return max(self.readings(), key=lambda one: one.tried_at, default=None)
+
+    def last_read(self, source: str = "") -> float | None:
+        """Return when answers were last read to their end, of a source or of whichever."""
+        query = sa.select(sa.func.max(_reading.c.at))
+        query = query.where(_reading.c.source == source) if source else query
+        found: float | None = self._run(query).scalar()
         return found
 
     # Mails and matches -------------------------------------------------------------------------
@@ -342,9 +348,11 @@ class Received:
         values = {"address": address, "inbound_id": mail}
         self._run(sa.insert(_hold).prefix_with("OR IGNORE").values(**values))
 
-    def release(self, mail: int) -> int:
-        """Take back what a mail holds; return how many addresses that were."""
-        return self._run(sa.delete(_hold).where(_hold.c.inbound_id == mail)).rowcount
+    def release(self, mail: int) -> list[str]:
+        """Take back what a mail holds; return the address keys."""
+        held = [row.address for row in self._run(sa.select(_hold).where(_hold.c.inbound_id == mail))]
+        self._run(sa.delete(_hold).where(_hold.c.inbound_id == mail))
+        return held
 
     # Marks -------------------------------------------------------------------------------------
 

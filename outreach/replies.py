@@ -22,7 +22,7 @@ from outreach.archive import Archive
 from outreach.classify import Answer
 from outreach.inbound import Inbound
 from outreach.ledger import Delivery, Ledger, Suppression
-from outreach.matching import Matcher, key_of
+from outreach.matching import Matcher, is_feedback, key_of
 from outreach.model import ANSWERS, Came
 from outreach.received import NewMail, Received
 
@@ -113,10 +113,9 @@ def _understood(
             summary.again += 1
             continue
         known.add(name)
-        if matcher.is_ours(mail):
-            _note_written(received, mail, one.at)
-            continue
         answer = classify.of(mail)
+        if matcher.is_ours(mail, answer):
+            continue
         found.append((_new(name, one, mail, answer, source), mail, answer))
     return found
 
@@ -195,7 +194,9 @@ def _record(
     found = matcher.match(mail, answer)
     acted = ""
     if found.delivery is not None and found.proven:
-        acted = act(ledger, found.delivery, new.kind, new.reports, new.sender, number, now)
+        sender = "" if is_feedback(mail, new.kind) else new.sender
+        act_on = (found.delivery, new.kind, new.reports, sender, number, now)
+        acted = act(ledger, matcher.archive, *act_on)
     for key in found.holds:
         received.hold(key, number)
     if found.holds:
@@ -214,6 +215,7 @@ def _record(
 
 def act(
     ledger: Ledger,
+    archive: Archive,
     one: Delivery,
     kind: Came,
     reports: Sequence[Any],
@@ -226,20 +228,27 @@ def act(
     Who asks to stop from another address is refused there as well.
     """
     words = {Came.OPT_OUT: "asked to stop", Came.COMPLAINT: "complained: marked the letter as spam"}
-    dead = kind is Came.BOUNCE and any(report["permanent"] for report in reports)
+    fatal = [report for report in reports if report["permanent"] and _is_about(report, one)]
+    dead = kind is Came.BOUNCE and bool(fatal)
     if kind not in words and not dead:
         return ""
-    first: dict[str, Any] = next((report for report in reports if report["permanent"]), {})
-    reason = words.get(kind) or "bad mailbox: " + " ".join(
-        str(first.get(name) or "") for name in ("status", "diagnostic")
-    )
-    reason = " ".join(reason.split())[:_MOST_WORDS]
+    source = f"mail {number}"
+    said = " ".join(str(fatal[0].get(name) or "") for name in ("status", "diagnostic")) if dead else ""
+    reason = " ".join((words.get(kind) or f"bad mailbox: {said}").split())[:_MOST_WORDS]
+    reason = f"{reason} ({source})"
     keys = {one.address, key_of(sender)} if kind is Came.OPT_OUT else {one.address}
     for key in sorted(keys - {""}):
-        ledger.suppress([Suppression(key, reason, f"mail {number}", now, dead=dead)], now)
-        ledger.close_refused(None, key, reason, now)
-    said = f"nobody writes to {one.contact.email} any more"
+        ledger.suppress([Suppression(key, reason, source, now, dead=dead)], now)
+        if not dead:
+            ledger.close_refused(None, key, reason, now)
+    done = f"nobody writes to {one.contact.email} any more"
     if dead:
-        other = alternates.plan(ledger, Archive(ledger), one, now)
-        said += f"; next: {other.contact.email}" if other else ""
-    return said
+        other = alternates.bury(ledger, archive, one, reason, now)
+        done += f"; next: {other.contact.email}" if other else ""
+    return done
+
+
+def _is_about(report: Any, one: Delivery) -> bool:
+    """Tell whether a report is about the recipient of a letter; one that names nobody is."""
+    named = report.get("final") or report["recipient"]
+    return not named or key_of(named) == one.address

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -16,7 +17,7 @@ from typing import Any
 
 from outreach import forecast, places, plan
 from outreach.agenda import Entry
-from outreach.ledger import Delivery, Ledger, Mailing
+from outreach.ledger import Delivery, Ledger, Mailing, is_held
 from outreach.model import OPEN_STATES, Mark, State
 from outreach.received import Mail, Marked, Received, marked_columns
 from outreach.settings import Settings
@@ -115,8 +116,13 @@ def as_csv(report: dict[str, Any]) -> str:
     return "\ufeff" + out.getvalue()
 
 
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # what would command a terminal
+
+
 def _disarm(value: object) -> object:
     """Keep a spreadsheet from running a contact's name as a formula."""
+    if isinstance(value, str):
+        value = _CONTROLS.sub("", value)
     if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
         return f"'{value}"
     return "" if value is None else value
@@ -144,7 +150,7 @@ def status(ledger: Ledger, mailing: Mailing, settings: Settings, now: float | No
         ends = forecast.simulate(entries, pace, now, past).last
     slowed = ledger.slowed(settings.account)
     received, held = Received(ledger), ledger.held()
-    readings = received.readings()
+    tried = received.tried_last()
     answers = Counter(one.answer for one in received.marks(mailing).values())
     sent, _ = ledger.sent_since(mailing, now - 3600)
     return {
@@ -165,9 +171,9 @@ def status(ledger: Ledger, mailing: Mailing, settings: Settings, now: float | No
         "inbound": {str(kind): count for kind, count in received.counts(mailing).items()},
         "answers": {str(mark): answers[mark] for mark in Mark},
         "answers_read_at": iso(received.last_read()),
-        "answers_failed": next((f"{one.source}: {one.error}" for one in readings if one.error), None),
+        "answers_failed": f"{tried.source}: {tried.error}" if tried and tried.error else None,
         "undecided": received.pending(),
-        "held": sum(one.address in held for one in pending),
+        "held": sum(is_held(one, held) for one in pending),
         "deferred": [
             {"email": one.contact.email, "until": iso(one.next_attempt_at), "reply": one.reply or one.reason}
             for one in pending

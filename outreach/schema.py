@@ -66,6 +66,8 @@ delivery = Table(
     Index("delivery_due", "mailing_id", "state", "next_attempt_at"),
     Index("delivery_address", "address"),
     Index("delivery_domain", "domain"),
+    Index("delivery_follows", "follows_id", sqlite_where=sa.text("follows_id IS NOT NULL")),
+    Index("delivery_instead", "instead_of_id", sqlite_where=sa.text("instead_of_id IS NOT NULL")),
     Index("delivery_lease", "lease", sqlite_where=sa.text("lease IS NOT NULL")),
 )
 excluded = Table(
@@ -232,7 +234,10 @@ def _add_answers(connection: sa.Connection) -> None:
     connection.execute(sa.text("ALTER TABLE mailing ADD COLUMN follows_id INTEGER"))
     connection.execute(sa.text("ALTER TABLE delivery ADD COLUMN follows_id INTEGER"))
     connection.execute(sa.text("ALTER TABLE delivery ADD COLUMN instead_of_id INTEGER"))
-    connection.execute(sa.text("CREATE INDEX IF NOT EXISTS delivery_domain ON delivery (domain)"))
+    for name, column in (("follows", "follows_id"), ("instead", "instead_of_id"), ("domain", "domain")):
+        some = f" WHERE {column} IS NOT NULL" if column.endswith("_id") else ""
+        index = f"CREATE INDEX IF NOT EXISTS delivery_{name} ON delivery ({column}){some}"
+        connection.execute(sa.text(index))
 
 
 # version → what makes it out of the one before

@@ -447,10 +447,8 @@ def mail(console: Console, row: dict[str, Any]) -> None:
     for bounce in row["bounces"][:_FEW]:
         words = f": {printable(' '.join(bounce['diagnostic'].split()))}" if bounce["diagnostic"] else ""
         fate = "dead" if bounce["permanent"] else "may live"
-        console.folded(
-            f"{bounce['recipient'] or 'nobody'}: {bounce['action']}, {bounce['reason']}, {fate}{words}",
-            "  ",
-        )
+        who = printable(bounce["recipient"] or "nobody")
+        console.folded(f"{who}: {bounce['action']}, {bounce['reason']}, {fate}{words}", "  ")
     if row["returns"]:
         console.out(f"  is back on {row['returns']}")
     _mark(console, row, "  ")

@@ -44,6 +44,11 @@ def day(seconds: float) -> str:
     return f"{datetime.datetime.fromtimestamp(seconds):%Y-%m-%d}"
 
 
+def start_of(day: str) -> float:
+    """Return when a day like 2027-01-31 begins here."""
+    return datetime.datetime.combine(datetime.date.fromisoformat(day), datetime.time()).timestamp()
+
+
 def through(end: float | None) -> str:
     """Say until when something holds: for good, or through a day."""
     return "for good" if end is None else f"through {day(end - 1)}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,7 +16,7 @@ from typing import Any
 import answering
 import pytest
 import sink
-from conftest import Project
+from conftest import ENVIRONMENT, Project
 
 UNLIMITED = ("--yes", "--rate", "unlimited", "--rate-per-domain", "unlimited")
 AUTO = "auto-replied"
@@ -104,9 +106,9 @@ def test_each_kind_is_matched_counted_and_acted_on(campaign: Campaign) -> None:
     }  # fmt: skip
     assert status["answers_read_at"]
     assert campaign.suppressed() == {
-        bob: "asked to stop",
-        cem: "bad mailbox: 5.1.1 550 5.1.1 no such user",
-        eve: "complained: marked the letter as spam",
+        bob: "asked to stop (mail 2)",
+        cem: "bad mailbox: 5.1.1 550 5.1.1 no such user (mail 3)",
+        eve: "complained: marked the letter as spam (mail 5)",
     }
     report = campaign.project.report()
     assert [one["kind"] for one in report[ann]["inbound"]] == ["reply"]
@@ -164,12 +166,12 @@ def test_what_we_wrote_ourselves_is_no_answer(campaign: Campaign) -> None:
     campaign.send()
     ann, us = mail_of("ann"), answering.US
     hers = answering.mail(ann, "When?", to=campaign.letters[ann])
-    campaign.sync(
-        hers,
-        answering.mail(us, "On Tuesday.", to=answering.letter(hers), References=campaign.id(ann)),
-        campaign.server.record[1].content,  # a copy to ourselves
-    )
+    ours = answering.mail(us, "On Tuesday.", to=answering.letter(hers), References=campaign.id(ann))
+    campaign.sync(hers, ours, campaign.server.record[1].content)  # copies to ourselves
     assert [row["from"] for row in campaign.list()] == [ann]
+    assert len(campaign.list("--unanswered")) == 1  # From alone proves nothing
+    answering.drop(campaign.box / ".Sent", ours)
+    campaign.sync()
     assert campaign.list()[0]["written_back"]
     assert campaign.list("--unanswered") == []
 
@@ -234,6 +236,50 @@ def test_a_forgery_suppresses_nobody_and_waits_for_a_decision(
     assert campaign.list("--unmatched") == []
 
 
+def test_a_report_about_others_does_not_kill_the_reader(campaign: Campaign) -> None:
+    campaign.send()
+    ann = mail_of("ann")
+    raw = answering.bounce(ann, campaign.id(ann), "5.2.2", "552 5.2.2 mailbox full").decode()
+    other = (
+        "\r\n\r\nFinal-Recipient: rfc822; x@other.example.org\r\nAction: failed\r\nStatus: 5.1.1\r\n"
+        "Diagnostic-Code: smtp; 550 5.1.1 no such user"
+    )
+    full = "Diagnostic-Code: smtp; 552 5.2.2 mailbox full"
+    alias = answering.bounce("member@dead.example.org", campaign.id(ann)).decode()
+    alias = alias.replace("Final-Recipient:", f"Original-Recipient: rfc822; {ann}\r\nFinal-Recipient:")
+    campaign.sync(raw.replace(full, full + other).encode(), alias.encode())
+    assert campaign.suppressed() == {}
+    assert [row["kind"] for row in campaign.list("--unmatched")] == ["bounce"]
+    assert campaign.list("--unmatched")[0]["guesses"][0]["email"] == ann
+
+
+def test_a_report_is_never_our_own_whoever_stands_in_from(campaign: Campaign) -> None:
+    campaign.send()
+    ann, bob, cem = map(mail_of, NAMES[:3])
+    ours = f"From: {answering.US}".encode()
+    bounced = answering.bounce(ann, campaign.id(ann)).replace(b"From: MAILER-DAEMON@ann.example.org", ours)
+    hotmail = {"Message_ID": campaign.id(bob), "X_HmXmrOriginalRecipient": bob}
+    junk = answering.mail(answering.US, "Text", subject="Hello", **hotmail)
+    wish = answering.complaint(campaign.id(cem), cem).replace(b"-Type: abuse", b"-Type: opt-out")
+    campaign.sync(bounced, junk, wish)
+    assert campaign.suppressed().keys() == {ann, bob, cem}
+
+
+def test_what_was_assigned_wrongly_is_taken_back(campaign: Campaign) -> None:
+    campaign.send("--only", "name=Ann", code=75)
+    ann, bob = mail_of("ann"), mail_of("bob")
+    campaign.sync(answering.mail("someone@home.example.org", STOP, subject="Stop"))
+    run = campaign.project.run
+    run("replies", "assign", "1", bob)
+    assert campaign.suppressed().keys() == {bob, "someone@home.example.org"}
+    run("replies", "assign", "1", ann)
+    assert campaign.suppressed().keys() == {ann, "someone@home.example.org"}
+    assert "free again" in run("replies", "dismiss", "1").stdout
+    assert campaign.suppressed() == {}
+    campaign.send()
+    assert bob in campaign.letters
+
+
 def test_what_a_person_assigns_acts(campaign: Campaign) -> None:
     campaign.send("--only", "name=Ann", code=75)
     ann, bob = mail_of("ann"), mail_of("bob")
@@ -253,7 +299,7 @@ def test_a_mail_from_list_unsubscribe_has_the_token_in_its_subject(campaign: Cam
     link = str(campaign.letters[ann]["List-Unsubscribe"])
     subject = link.strip("<>").partition("subject=")[2].replace("%20", " ")
     campaign.sync(answering.mail(ann, "", subject=subject))
-    assert campaign.suppressed() == {ann: "asked to stop"}
+    assert campaign.suppressed() == {ann: "asked to stop (mail 1)"}
 
 
 def test_a_token_in_the_address_for_answers_finds_the_letter(campaign: Campaign) -> None:
@@ -300,6 +346,34 @@ def test_what_arrives_while_a_mailing_runs_stops_what_was_planned(campaign: Camp
     assert sent == [mail_of(name) for name in NAMES[2:]], (out, err)
     assert campaign.status("second")["counts"]["suppressed"] == 2
     assert "opt-out from" in err
+
+
+def test_the_reading_beside_a_run_runs_nothing_of_the_project_and_survives_a_missing_mailbox(
+    campaign: Campaign,
+) -> None:
+    campaign.send("--only", "name=Ann", "--only", "name=Bob", code=75)
+    bob = mail_of("bob")
+    campaign.project.write("templates/second/en.md", "Subject: Second\n\nDear {{ name }}.\n")
+    campaign.project.write("email.py", "open('was-run', 'w')\n")
+    campaign.project.env["OUTREACH_IMAP_URL"] = "maildir:answers"
+    rows = [f"{mail_of(name)},{name.title()},party,DE,en" for name in ("cem", "dee", "bob")]
+    campaign.project.write("contacts.csv", "email,name,audience,country,language\n" + "\n".join(rows) + "\n")
+    process = subprocess.Popen(  # as it is installed: the folder is no place for modules
+        [str(Path(sys.executable).with_name("outreach")), "send", "second", "--yes", "--rate", "4/minute"],
+        cwd=campaign.project.folder,
+        env=ENVIRONMENT | campaign.project.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 30
+    while len(campaign.server.record) < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    answering.drop(campaign.box, answering.mail(bob, STOP, to=campaign.letters[bob]))
+    _, err = process.communicate(timeout=90)
+    assert bob not in campaign.server.recipients[2:], err
+    assert "answers cannot be read" in err
+    assert not (campaign.project.folder / "was-run").exists()
 
 
 def test_no_replies_reads_nothing(campaign: Campaign) -> None:
@@ -372,6 +446,46 @@ def test_a_later_mailing_takes_the_address_that_lives(campaign: Campaign) -> Non
     assert sorted(campaign.server.recipients[2:]) == ["ann@home.example.org", "bob@bob.example.org"]
 
 
+def test_a_person_gets_a_letter_once_at_whichever_address(campaign: Campaign) -> None:
+    alternates(campaign)
+    campaign.send("--except", "name=Bob", code=75)
+    ann = "ann@ann.example.org"
+    campaign.project.write("templates/next/en.md", "Subject: Next\n\nDear {{ name }}.\n")
+    campaign.server.rcpt_replies[ann] = ["550 5.1.1 no such user"]
+    campaign.send("next", "--only", "name=Ann", code=None)
+    assert campaign.server.recipients == [ann, "ann@home.example.org"]
+    campaign.send("hello", "--add-new")
+    campaign.send("hello", "--name", "two", code=None)
+    campaign.project.run("suppress", "remove", ann)
+    campaign.send("next", "--retry-failed", code=None)
+    people = [mail.partition("@")[0] for mail in campaign.server.recipients]
+    assert sorted(people) == ["ann", "ann", "bob", "bob"]
+
+
+def test_what_is_planned_elsewhere_for_a_dead_mailbox_goes_to_the_next_address(campaign: Campaign) -> None:
+    alternates(campaign)
+    campaign.project.write("templates/next/en.md", "Subject: Next\n\nDear {{ name }}.\n")
+    campaign.send("next", "--only", "name=Bob", code=75)
+    campaign.send("hello")
+    ann = "ann@ann.example.org"
+    campaign.sync(answering.bounce(ann, campaign.id(ann)))
+    campaign.send("next")
+    campaign.send("hello")
+    assert campaign.server.recipients.count("ann@home.example.org") == 2
+    assert campaign.server.recipients.count(ann) == 1
+
+
+def test_a_hold_counts_for_every_address_of_a_person(campaign: Campaign) -> None:
+    alternates(campaign)
+    campaign.send("--only", "name=Bob", code=75)
+    campaign.sync(answering.mail("ann@third.example.org", STOP, subject="Stop"))
+    campaign.server.rcpt_replies["ann@ann.example.org"] = ["550 5.1.1 no such user"]
+    campaign.send(code=75)
+    assert campaign.server.recipients == ["bob@bob.example.org"]
+    assert campaign.status()["held"] == 1
+    assert campaign.project.json("deliveries", "list", "--state", "planned", "--json")[0]["held"]
+
+
 # Marks ---------------------------------------------------------------------------------------------
 
 
@@ -415,7 +529,7 @@ def test_everything_about_one_person(campaign: Campaign) -> None:
     (delivery,) = person["deliveries"]
     assert [one["code"] for one in delivery["tries"]] == [451, 250]
     assert delivery["letter"]["subject"] == "Stand by us, Ann"
-    assert person["suppressed"] == "asked to stop"
+    assert person["suppressed"] == "asked to stop (mail 1)"
     shown = campaign.project.run("deliveries", "show", ann).stdout
     assert "451 4.3.0 later" in shown
     assert "Dear Ann" in shown
@@ -509,6 +623,83 @@ def test_a_follow_up_waits_so_long_and_stops_for_who_answers_meanwhile(campaign:
     campaign.send("again", "--after", "1d", code=2)
 
 
+def test_silent_means_in_the_whole_thread(campaign: Campaign) -> None:
+    campaign.send()
+    follow(campaign)
+    campaign.sync()
+    campaign.send("again", "--follow-up", "hello")
+    ann, bob, cem, dee, eve = map(mail_of, NAMES)
+    second = {one.recipient: answering.letter(one.content) for one in campaign.server.record[5:]}
+    campaign.sync(
+        answering.mail(ann, "Yes.", to=second[ann]),
+        answering.mail(bob, STOP, to=second[bob]),
+        answering.bounce(cem, str(second[cem]["Message-ID"])),
+    )
+    campaign.project.run("replies", "mark", dee, "done")
+    campaign.project.write("templates/third/en.md", "Subject: Unused\n\nDear {{ name }}, please.\n")
+    campaign.send("third", "--follow-up", "hello")
+    assert campaign.server.recipients[10:] == [eve]
+
+
+def test_a_follow_up_reaches_the_address_that_lives(campaign: Campaign) -> None:
+    alternates(campaign)
+    campaign.send()
+    ann, home = "ann@ann.example.org", "ann@home.example.org"
+    follow(campaign)
+    campaign.sync()
+    campaign.server.rcpt_replies[ann] = ["550 5.1.1 no such user"]
+    campaign.send("again", "--follow-up", "hello", "--only", "name=Ann", code=None)
+    assert campaign.server.recipients[2:] == [home]
+    assert answering.letter(campaign.server.record[2].content)["Subject"] == "Re: Stand by us, Ann"
+    campaign.send("again", "--revise", code=None)
+    assert campaign.server.recipients[3:] == ["bob@bob.example.org"]
+    campaign.project.run("replies", "mark", ann, "done")
+    (row,) = campaign.project.json("deliveries", "list", "hello", "--answer", "done", "--json")
+    assert row["email"] == ann  # whose letter that was; the person is not silent any more
+    campaign.project.write("templates/third/en.md", "Subject: Unused\n\nDear {{ name }}, please.\n")
+    campaign.send("third", "--follow-up", "hello")
+    assert campaign.server.recipients[4:] == ["bob@bob.example.org"]
+
+
+def test_who_goes_away_while_a_follow_up_runs_is_waited_for(campaign: Campaign) -> None:
+    campaign.send()
+    follow(campaign)
+    campaign.sync()
+    campaign.send("again", "--follow-up", "hello", "--limit", "1", code=75)
+    bob = mail_of("bob")
+    back = datetime.date.today() + datetime.timedelta(days=9)
+    words = f"I am out of the office until {back.day} {back:%B %Y}."
+    campaign.sync(answering.mail(bob, words, to=campaign.letters[bob], Auto_Submitted=AUTO))
+    campaign.send("again", "--no-wait", code=75)
+    assert bob not in campaign.server.recipients[5:]
+    assert campaign.project.json("status", "again", "--json")["counts"]["planned"] == 1
+
+
+def test_only_the_mailbox_where_answers_arrive_counts_as_read(campaign: Campaign) -> None:
+    campaign.send()
+    follow(campaign)
+    ann = mail_of("ann")
+    campaign.project.env["OUTREACH_IMAP_URL"] = "maildir:answers"
+    answering.drop(campaign.box, answering.mail(ann, "Yes", to=campaign.letters[ann]))
+    (campaign.project.folder / "one.eml").write_bytes(answering.mail("x@y.example.org", "Hi"))
+    campaign.project.run("replies", "sync", "--source", "eml:one.eml")
+    campaign.send("again", "--follow-up", "hello", "--no-replies", code=75)
+    campaign.project.run("replies", "sync")
+    campaign.send("again", "--follow-up", "hello", "--no-replies")
+    assert ann not in campaign.server.recipients[5:]
+
+
+def test_a_dismissed_answer_is_none(campaign: Campaign) -> None:
+    campaign.send()
+    follow(campaign)
+    ann = mail_of("ann")
+    campaign.sync(answering.mail(ann, "Yes", subject="Re: Stand by us, Ann"))
+    campaign.project.run("replies", "dismiss", "1")
+    assert campaign.status()["inbound"]["reply"] == 0
+    campaign.send("again", "--follow-up", "hello")
+    assert ann in campaign.server.recipients[5:]
+
+
 # Reading -------------------------------------------------------------------------------------------
 
 
@@ -555,5 +746,7 @@ def test_what_cannot_be_read_is_said_with_the_next_step(campaign: Campaign) -> N
     run("replies", "list", code=None)
     campaign.send()
     run("replies", "show", "7", code=2)
+    run("replies", "sync", "--watch", "--json", "--source", "maildir:answers", code=2)
+    run("replies", "mark", mail_of("ann"), "done", "--on", "0001-01-01", code=2)
     assert json.loads(run("replies", "list", "--json").stdout) == []
     assert "never read" in run("replies", "list").stderr

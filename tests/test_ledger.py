@@ -160,6 +160,7 @@ UNLIMITED = ("send", "--yes", "--rate", "unlimited", "--rate-per-domain", "unlim
 BEFORE_ANSWERS = (  # what version 5 brought
     "DROP TABLE match; DROP TABLE mark; DROP TABLE hold; DROP TABLE inbound; DROP TABLE written;"
     "DROP TABLE bookmark; DROP TABLE reading; DROP INDEX delivery_domain;"
+    "DROP INDEX delivery_follows; DROP INDEX delivery_instead;"
     "ALTER TABLE mailing DROP COLUMN follows_id; ALTER TABLE delivery DROP COLUMN follows_id;"
     "ALTER TABLE delivery DROP COLUMN instead_of_id;"
 )
