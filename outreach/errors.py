@@ -10,7 +10,7 @@
     ├── StoppedError    75    stopped before the end; run again
     └── SettingsError   78    a setting is missing or wrong
 
-What happens to a single mail is never an exception: see model.Outcome. One handler, in cli.py,
+What happens to a single mail is never an exception: see model.Outcome. One handler, in shell.py,
 prints these; a traceback appears only with --debug.
 """
 

@@ -97,7 +97,7 @@ def test_a_list_is_read_as_its_owner_expects(
     """By the whole command line, but in this process: starting it takes longer than reading a list."""
     wanted = WANTED[name]
     monkeypatch.chdir(HERE)
-    code = cli._main(["contacts", "check", name, "--json", *wanted.get("options", [])])
+    code = cli.run(["contacts", "check", name, "--json", *wanted.get("options", [])])
     said = capsys.readouterr()
     assert code == wanted["exit"], said.err
     if "error" in wanted:

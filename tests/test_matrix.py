@@ -291,7 +291,7 @@ def test_over_a_socket_silence_and_trickling_end_at_the_deadline(
     with slow_server(stage, pipelining, gap) as (port, bodies):
         monkeypatch.setenv("OUTREACH_SMTP_URL", f"smtp://127.0.0.1:{port}")
         limits = ("--rate", "unlimited", "--rate-per-domain", "unlimited")
-        code = cli._main(["-q", "-C", str(project.folder), "send", "--yes", "--no-wait", *limits])
+        code = cli.run(["-q", "-C", str(project.folder), "send", "--yes", "--no-wait", *limits])
     (row,) = project.report().values()
     if stage == "dot":
         assert (code, row["state"], len(bodies)) == (Exit.SOME_FAILED, "unknown", 1)

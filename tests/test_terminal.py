@@ -207,4 +207,4 @@ def test_a_signal_that_python_wraps_into_an_error_is_an_interruption(monkeypatch
         raise RuntimeError("Error calling __set_name__") from KeyboardInterrupt()
 
     monkeypatch.setattr(cli.cli, "main", interrupted)
-    assert cli._main(["status"]) == 130
+    assert cli.run(["status"]) == 130
