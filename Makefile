@@ -31,6 +31,7 @@ check: $(STAMP)  ## style, types, layers, documentation
 
 bench: $(STAMP)  ## measured claims, side by side with peers
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/mailbox.py
 
 clean:
 	rm -rf $(VENV) rehearsal fuzz-failures dist build
