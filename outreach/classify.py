@@ -193,7 +193,6 @@ def document(name: str, answer: Answer) -> dict[str, Any]:
             "permanent": one.permanent,
             "reason": str(one.reason),
             "diagnostic": one.diagnostic,
-            "final": one.final or None,
         }
         for one in answer.bounces
     ]

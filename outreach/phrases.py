@@ -21,6 +21,7 @@ from typing import Any
 import tomli  # the compiled original of tomllib: it reads a megabyte of tables three times as fast
 
 _FOLDER = Path(__file__).with_name("phrases")
+_CROWD = 6  # phrases with the same first word
 _GAP = 60  # characters
 _MARKS = re.compile(
     "[\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u0640\u064b-\u065f\u0670\u3099\u309a"
@@ -115,6 +116,8 @@ def words(*sections: str) -> frozenset[str]:
 def _index(section: str) -> dict[str, list[_Phrase]]:
     """Return the phrases of a section by the words that they begin with, the longest first.
 
+    Where many begin alike, or with a short word, by the first two.
+
     Only first words are folded here; the rest of a phrase is prepared when a text has its first word.
     """
     alike: dict[str, tuple[str, set[str]]] = {}
@@ -126,6 +129,10 @@ def _index(section: str) -> dict[str, list[_Phrase]]:
         one = _Phrase(phrase, tuple(sorted(having)), parts)
         for key in _keys(parts[0]):
             found.setdefault(key, []).append(one)
+    for word in [word for word, some in found.items() if len(some) > _CROWD and " " not in word]:
+        for one in found.pop(word):
+            for key in _two_words(one.parts[0], word) or {word}:
+                found.setdefault(key, []).append(one)
     for some in found.values():
         some.sort(key=lambda one: -len(one.text))
     return found
@@ -176,9 +183,24 @@ def _keys(text: str) -> set[str]:
         return {_word(option.partition(" ")[0]) for option in match[1].split("|")}
     found: set[str] = set()
     for word, rest in _heads(text):
-        following = {next_word for next_word, _ in _heads(rest)} if _is_short(word) else set()
-        found |= {f"{word} {one}" for one in following} or {word}
+        following = _following(rest) if _is_short(word) else {""}
+        found |= {f"{word} {one}".strip() for one in following}
     return found
+
+
+def _two_words(text: str, word: str) -> set[str]:
+    """Return a word with each that may follow it, where a piece begins with it; alone, where nothing may."""
+    rests = [rest for first, rest in _heads(text) if first == word]
+    return {f"{word} {one}".strip() for rest in rests for one in _following(rest)}
+
+
+def _following(text: str) -> set[str]:
+    """Return each word that a text may begin with, and nothing where it may be over."""
+    text = text.lstrip()
+    if match := _GROUP.match(text):
+        behind = text[match.end() :]
+        return {word for option in match[1].split("|") for word in _following(option + behind)}
+    return {next((word for word, _ in _heads(text)), "")}
 
 
 _LETTER = f"[^\\W_{_CJK}]"
@@ -208,16 +230,13 @@ def _word(text: str) -> str:
 
 @lru_cache(maxsize=64)
 def _tokens(folded: str) -> tuple[tuple[int, str, str], ...]:
-    """Return where the words of a folded text begin, each word, and a short one with the next as well.
+    """Return where the words of a folded text begin, each word, and the same with the next one.
 
     A text is searched for many sections in a row.
     """
     found = [(match.start(), match[0]) for match in _TOKEN.finditer(folded)]
     followed = itertools.zip_longest(found, found[1:], fillvalue=(0, ""))
-    return tuple(
-        (start, word, f"{word} {following}" if _is_short(word) else "")
-        for (start, word), (_, following) in followed
-    )
+    return tuple((start, word, f"{word} {following}") for (start, word), (_, following) in followed)
 
 
 def _ends(section: str, folded: str, token: tuple[int, str, str]) -> list[tuple[int, _Phrase]]:
@@ -225,7 +244,7 @@ def _ends(section: str, folded: str, token: tuple[int, str, str]) -> list[tuple[
     index = _index(section)
     start, word, both = token
     some = index.get(word, [])
-    if both and both in index:
+    if both in index:
         some = [*some, *index[both]]
     return [(end, phrase) for phrase in some if (end := _fits(phrase, folded, start))]
 
@@ -234,7 +253,7 @@ def find(section: str, folded: str) -> Iterator[Hit]:
     """Yield the phrases of a section in a folded text, in their order there, the longest of each place."""
     index = _index(section)
     for token in _tokens(folded):
-        if token[1] not in index and (not token[2] or token[2] not in index):
+        if token[1] not in index and token[2] not in index:
             continue
         ends = _ends(section, folded, token)
         if ends:

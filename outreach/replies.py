@@ -139,7 +139,10 @@ def _new(name: str, one: mailbox.Mail, mail: Inbound, answer: Answer, source: st
         subject=answer.subject,
         message_id=_message_id(mail),
         returns=answer.returns.isoformat() if answer.returns else None,
-        reports=classify.document("", answer)["bounces"],
+        reports=[
+            {**row, "final": one.final or None}
+            for row, one in zip(classify.document("", answer)["bounces"], answer.bounces, strict=True)
+        ],
         text=answer.text,
         raw=one.raw,
     )
