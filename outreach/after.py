@@ -150,8 +150,11 @@ def replies_list(
         screens.mails(app.console, rows, unmatched)
     app.console.say(read)
     if rows and not as_json:
-        shown = next((row["id"] for row in rows if row["id"]), None)
-        app.console.next_step(f"outreach replies show {shown or 'ID'}")
+        if due:
+            app.console.next_step(f"outreach replies mark {rows[0]['email']} done")
+        else:
+            open_ones = [row for row in rows if row["pending"] or decisions.is_unanswered(row)]
+            app.console.next_step(f"outreach replies show {(open_ones or rows[-1:])[0]['id']}")
 
 
 @replies.command("show")
@@ -184,9 +187,10 @@ def replies_show(app: App, number: str, raw: bool, as_json: bool) -> None:
 @replies.command("assign")
 @click.argument("number", metavar="ID")
 @click.argument("mail", metavar="ADDRESS")
+@click.option("--yes", is_flag=True, help="Also against what the token in the mail says.")
 @click.option("--mailing", "name", metavar="MAILING", help="Of this mailing. Default: the newest letter")
 @click.pass_obj
-def replies_assign(app: App, number: str, mail: str, name: str | None) -> None:
+def replies_assign(app: App, number: str, mail: str, yes: bool, name: str | None) -> None:
     """Say whose letter a mail answers: then a bounce or an opt-out counts as if it had been proven.
 
     \b
@@ -200,6 +204,7 @@ def replies_assign(app: App, number: str, mail: str, name: str | None) -> None:
         found = decisions.find_mail(Received(ledger), number)
         mailing = find_mailing(ledger, name) if name else None
         one = decisions.find_delivery(ledger, Received(ledger), mail, mailing)
+        decisions.refuse_proven(found, one, yes)
         acted = decisions.assign(ledger, found.id, one, time.time())
         of = Received(ledger).mailing_names()[one.mailing_id]
     said = f"{found.kind} {found.id} answers the letter to {one.contact.email} (mailing {of})"
@@ -208,14 +213,15 @@ def replies_assign(app: App, number: str, mail: str, name: str | None) -> None:
 
 @replies.command("dismiss")
 @click.argument("number", metavar="ID")
+@click.option("--yes", is_flag=True, help="Also what the token in the mail proves.")
 @click.pass_obj
-def replies_dismiss(app: App, number: str) -> None:
+def replies_dismiss(app: App, number: str, yes: bool) -> None:
     """Say that nothing follows from a mail: it is forged, or has nothing to do with us.
 
     \b
     Example: outreach replies dismiss 12
 
-    What it held may leave again.
+    What it held may leave again, and what followed from it is taken back.
     """
     from outreach import decisions
     from outreach.ledger import Ledger
@@ -223,6 +229,7 @@ def replies_dismiss(app: App, number: str) -> None:
 
     with Ledger(app.settings().ledger, create=True) as ledger:
         found = decisions.find_mail(Received(ledger), number)
+        decisions.refuse_proven(found, None, yes)
         freed = decisions.dismiss(ledger, found.id, time.time())
     free = f"; free again: {', '.join(freed)}" if freed else ""
     app.console.out(f"{found.kind} {found.id} is put aside{free}")
@@ -252,13 +259,14 @@ def replies_mark(
     \b
     Example: outreach replies mark ann@party.example promised --note "motion in March" --due 2027-03-15
 
-    The last mark counts; earlier ones stay on record.
+    The last mark counts, earlier ones stay on record; `none` takes it back.
     """
     from outreach import decisions
     from outreach.ledger import Ledger
     from outreach.received import Received
 
     now = time.time()
+    decisions.link_of(link)
     ends, done = decisions.day_of("--due", due, now), decisions.day_of("--on", on, now, past=True)
     with Ledger(app.settings().ledger, create=True) as ledger:
         one, mail = decisions.whose(
@@ -318,7 +326,7 @@ def deliveries() -> None:
     "--answer",
     "answers",
     multiple=True,
-    type=click.Choice([*(str(mark) for mark in Mark), "none"]),
+    type=click.Choice([str(mark) for mark in Mark]),
     help="Only with this mark.",
 )
 @filter_options

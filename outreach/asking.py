@@ -101,11 +101,18 @@ class Consent:
             self._password.append(_password(self.console, self.settings))
         return self._password[0]
 
+    def going(self, chosen: Callable[[Contact], bool]) -> Callable[[Contact], bool]:
+        """Choose among those of a follow-up who get a letter."""
+        if self.plan.follow_up is None:
+            return chosen
+        going = {item.contact.email for item in self.plan.items}
+        return lambda contact: chosen(contact) and contact.email in going
+
     def _show(self, chosen: Callable[[Contact], bool]) -> None:
         from outreach import preview
 
         now = datetime.datetime.now(datetime.UTC)
-        for contact in preview.choose(self.plan, None, None, None, False, chosen):
+        for contact in preview.choose(self.plan, None, None, None, False, self.going(chosen)):
             self.console.say(preview.as_text(self.plan, contact, now) + "\n" + "─" * 72)
 
     def _test(self, chosen: Callable[[Contact], bool]) -> None:
@@ -128,7 +135,8 @@ def test(
     from outreach.ledger import Ledger
 
     plan, settings, console = consent.plan, consent.settings, consent.console
-    contacts = preview.choose(plan, contact, None, None, False, None if contact else chosen)
+    going = consent.going(chosen)
+    contacts = preview.choose(plan, contact, None, None, False, None if contact else going)
     most = min(trial.MOST, limit or trial.MOST)
     if len(contacts) > most:
         console.say(f"{len(contacts)} kinds of letters; the first {most} are sent as a test")

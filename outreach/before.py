@@ -498,9 +498,9 @@ def rehearse(app: App, letter: str | None, files: tuple[Path, ...], folder: Path
             f"\n{len(inbox)} messages lie in {folder / 'inbox'} (a Maildir; open it with any mail program), "
             f"{came.new} answers in {folder / 'answers'}."
         )
-        app.console.out(
-            f"What came back is played: outreach --ledger sqlite:///{folder / rehearsal.LEDGER} replies list"
-        )
+        if came.new:
+            ledger_url = f"sqlite:///{folder / rehearsal.LEDGER}"
+            app.console.out(f"What came back is played: outreach --ledger {ledger_url} replies list")
         app.console.out(f"The real one would take {lasts(ends - now)} at {settings.pace}.")
         app.console.next_step("outreach preview, then outreach send --dry-run")
     if result.error is not None:

@@ -45,7 +45,7 @@ def find_delivery(ledger: Ledger, received: Received, mail: str, mailing: Mailin
     if one := next(iter(arrived or found), None):
         return ledger.stands_in(one)
     known = {one.address: one.contact.email for name in ledger.mailings() for one in ledger.deliveries(name)}
-    near = difflib.get_close_matches(key_of(mail), known, 1)
+    near = difflib.get_close_matches(key_of(mail), known, 1, cutoff=0.8)
     hint = f"did you mean {known[near[0]]}?" if near else "outreach deliveries list"
     where = f"the mailing {mailing.name}" if mailing else "any mailing"
     raise UsageError(f"{mail} has no letter of {where}", hint)
@@ -77,9 +77,28 @@ def day_of(option: str, text: str | None, now: float, past: bool = False) -> dat
             found = datetime.datetime.fromtimestamp(now - span if past else now + span).date()
         if not 1990 <= found.year <= 2200:
             raise ValueError(text)
-        return found
     except (ValueError, OverflowError, OSError):
         raise UsageError(f"{option} {text}: is no day", "write it like 2027-01-31, or 14d") from None
+    if past and found > datetime.datetime.fromtimestamp(now).date():
+        raise UsageError(f"{option} {text}: has not come yet", "a promise has --due")
+    return found
+
+
+def link_of(text: str) -> str:
+    """Return a link that can be opened in a browser. Raises UsageError."""
+    if text and not re.match(r"https?://[^\s/]", text, re.IGNORECASE):
+        raise UsageError(f"--link {text}: is no address of a page", "write it like https://party.example/x")
+    return text
+
+
+def refuse_proven(mail: Mail, one: Delivery | None, yes: bool) -> None:
+    """Refuse to overrule what a token proves without a word. Raises UsageError."""
+    other = one is None or one.id != mail.delivery_id
+    if mail.how == "token" and mail.acted and other and not yes and not mail.pending:
+        raise UsageError(
+            f"mail {mail.id} acted by {mail.reason}: {mail.acted}",
+            "--yes takes that back all the same; outreach replies show says what was written",
+        )
 
 
 def moment(day: datetime.date | None, mail: Mail | None, now: float) -> float:
@@ -235,9 +254,9 @@ def last_read_words(received: Received) -> str:
     """Say when answers were last read, and what went wrong since."""
     readings = received.readings()
     if not readings:
-        return "answers were never read"
+        return "the mailbox was never read"
     first = readings[0]
-    said = f"answers last read {when(first.at)}" if first.at else "answers were never read to the end"
+    said = f"answers last read {when(first.at)}" if first.at else "the mailbox was never read to its end"
     tried = received.tried_last()
     wrong = tried if tried and tried.error else None
     return said + (f"; {wrong.source} could not be read: {wrong.error}" if wrong else "")

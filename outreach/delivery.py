@@ -514,8 +514,9 @@ class _Loop:
         passed_over = False
         while (number := self.queue.pop(now, self._domain_free)) is not None:
             one = self.ledger.claim(number, now, self.orders.rest)
-            if one is None:  # suppressed, cancelled, at rest, or somebody else's
+            if one is None:  # suppressed, cancelled, at rest, held, away, or somebody else's
                 passed_over = True
+                self._wait_for(self.ledger.delivery(number), now)
                 continue
             if passed_over:
                 self.progress.counts = self.ledger.counts(self.mailing)
@@ -524,6 +525,13 @@ class _Loop:
             lane.mails += 1
             return lane, lane.ready
         return None
+
+    def _wait_for(self, one: Delivery, now: float) -> None:
+        """Let a letter wait for somebody who went away since it was planned."""
+        if one.state in OPEN_STATES and one.lease is None and one.next_attempt_at > now:
+            self._line_up(one, one.next_attempt_at)
+            until = times.when(one.next_attempt_at)
+            self.observe(self.progress, f"{one.contact.email} is away; the letter waits until {until}")
 
     def _build(self, lane: _Lane, work: _Work) -> None:
         """Build the message of a claimed delivery, and begin it if the session takes it now."""

@@ -135,7 +135,7 @@ def send(
             if as_json:
                 dump({"test_to": test_address, "sent": done})
             return Exit.OK
-        if not changes.open:
+        if not changes.open and not (dry_run and silent):
             story.refuse_nothing(made)
         asking.say_vanished(app.console, changes)
         embargo = mailing.embargo(changes.mailing, not_before, time.time())
@@ -524,4 +524,6 @@ def status(app: App, mailing: str | None, as_json: bool, watch: bool) -> None:
         time.sleep(2)
     if not as_json:
         left = document["counts"]["planned"] + document["counts"]["deferred"]
-        app.console.next_step("outreach send continues" if left else "outreach report -o report.csv")
+        letter, name = document["letter"], document["mailing"]
+        again = f"outreach send {letter}" + (f" --name {name}" if name != letter else "")
+        app.console.next_step(again if left else "outreach report -o report.csv")

@@ -13,6 +13,7 @@ from outreach.ledger import Delivery, Ledger, Mailing
 from outreach.model import State
 from outreach.received import Received
 
+_KEEPS = 0.9  # of the accepted letters, in the Sent folder of a provider that keeps what is sent by SMTP
 _MOST_ASKED = 5_000  # letters that are looked for, to tell whether a Sent folder keeps them
 
 
@@ -52,8 +53,8 @@ def settle(
 def words(ledger: Ledger, mailing: Mailing) -> str:
     """Say what it means that nothing was found."""
     received = Received(ledger)
-    if not received.count_written():
-        return "no evidence: no Sent folder was read (outreach replies sync with OUTREACH_IMAP_URL set)"
+    if not received.readings():
+        return "no evidence: no Sent folder was read (outreach replies sync, with OUTREACH_IMAP_URL set)"
     sent = ledger.deliveries(mailing, (State.SENT,))[-_MOST_ASKED:]
     kept = len(received.was_written([one.message_id for one in sent]))
     if kept == 0:
@@ -61,7 +62,12 @@ def words(ledger: Ledger, mailing: Mailing) -> str:
             "no evidence is possible from the Sent folder: it has none of the letters of this mailing, "
             "so your provider does not keep there what is sent by SMTP"
         )
+    if kept < len(sent) * _KEEPS:
+        return (
+            f"no evidence: the Sent folder has only {kept} of {len(sent)} letters that were accepted, "
+            "so that one is not there shows nothing"
+        )
     return (
-        f"the Sent folder has {kept} of {len(sent)} letters that were accepted, and none of these: "
+        f"the Sent folder has {kept} of {len(sent)} letters that were accepted, and none in doubt: "
         "probably they did not leave"
     )

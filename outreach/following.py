@@ -81,7 +81,7 @@ def find(ledger: Ledger, mailing: Mailing, after: int, now: float, source: str =
         # A letter that came back from one address says nothing of the one that stands in for it.
         theirs = [mail for mail in theirs if mail.kind is not Came.BOUNCE or mail.delivery_id == returned]
         if marked is not None:
-            found.reasons[one.address] = f"answered: {marked.answer}"
+            found.reasons[one.address] = f"you marked: {marked.answer}"
         elif ledger.stands_in(one).id != one.id:
             found.reasons[one.address] = "the letter came back; another address got it"
         elif reason := _reason(one, theirs, after, now):

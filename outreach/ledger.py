@@ -40,6 +40,7 @@ from outreach.model import (
     Came,
     Contact,
     Identity,
+    Mark,
     Outcome,
     Scope,
     State,
@@ -230,7 +231,8 @@ class Ledger:
         if not path.exists():
             if not create:
                 raise LedgerError(
-                    f"there is no ledger {path}", "`outreach send` or `outreach rehearse` makes it"
+                    f"there is no ledger {path}",
+                    "`outreach send` makes it; that of a rehearsal: --ledger sqlite:///rehearsal/rehearsal.db",
                 )
             _create_private(path)
         engine = sa.create_engine(
@@ -1306,6 +1308,8 @@ _HAD = _Statement(
 _HELD = _Statement(sa.select(_hold.c.address).where(_hold.c.address == _given("address")).limit(1))
 _later = _match.alias()
 _newest = sa.select(sa.func.max(_later.c.id)).where(_later.c.inbound_id == _match.c.inbound_id)
+_later_mark = _mark.alias()
+_last_mark = sa.select(sa.func.max(_later_mark.c.id)).where(_later_mark.c.delivery_id == _mark.c.delivery_id)
 _ANSWERED = _Statement(  # a person's answer, or what says that no more is wanted there
     sa.union_all(
         sa.select(_match.c.id)
@@ -1315,14 +1319,22 @@ _ANSWERED = _Statement(  # a person's answer, or what says that no more is wante
             _inbound.c.kind.in_([kind.value for kind in ANSWERS]),
             _match.c.id == _newest.scalar_subquery(),
         ),
-        sa.select(_mark.c.id).where(_mark.c.delivery_id == _given("followed")),
+        sa.select(_mark.c.id).where(
+            _mark.c.delivery_id == _given("followed"),
+            _mark.c.answer != Mark.NONE.value,
+            _mark.c.id == _last_mark.scalar_subquery(),
+        ),
     ).limit(1)
 )
 _RETURNS = _Statement(
     sa.select(sa.func.max(_inbound.c.returns))
     .select_from(_inbound)
     .join(_match, _match.c.inbound_id == _inbound.c.id)
-    .where(_match.c.delivery_id == _given("number"), _inbound.c.kind == Came.AUTO_REPLY.value)
+    .where(
+        _match.c.delivery_id == _given("number"),
+        _match.c.id == _newest.scalar_subquery(),
+        _inbound.c.kind == Came.AUTO_REPLY.value,
+    )
 )
 _PARENTS = _Statement(sa.select(_delivery.c.follows_id, _delivery.c.instead_of_id).where(_this))
 _CHILDREN = _Statement(

@@ -231,6 +231,7 @@ class Mark(StrEnum):
     FORWARDED = "forwarded"
     QUESTION = "question"
     REFUSED = "refused"
+    NONE = "none"  # takes the mark before back
 
 
 class Came(StrEnum):

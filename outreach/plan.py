@@ -30,6 +30,7 @@ from outreach.settings import Settings
 from outreach.times import iso
 from outreach.windows import Window
 
+_REASONS = 6  # that are named when nobody is left
 NOBODY = Identity("Your name", "you@outreach.example")  # shown before a sender is set
 
 
@@ -178,11 +179,12 @@ def refuse_nothing(plan: Plan) -> None:
     """Refuse a plan without letters. Raises ContactsError."""
     if plan.items:
         return
-    reasons = Counter(reason.partition(":")[0] for _, reason in plan.excluded).most_common(3)
+    reasons = Counter(reason.partition(":")[0] for _, reason in plan.excluded).most_common(_REASONS)
     why = "; ".join(f"{count} × {reason}" for reason, count in reasons) or "it has no rows"
+    hint = "`outreach contacts check` shows the list, `outreach plan` who is left out and why"
     raise ContactsError(
         f"nobody in {plan.contacts.file} is left to write to: {why}",
-        "`outreach contacts check` shows the list, `outreach plan` who is left out and why",
+        "the same with --dry-run lists everybody, with the reason" if plan.follow_up else hint,
     )
 
 

@@ -23,6 +23,7 @@ from outreach import mailbox, replies
 from outreach.errors import Exit, LedgerError, OutreachError, SettingsError
 from outreach.ledger import Ledger
 from outreach.model import Security, Source
+from outreach.received import Received
 from outreach.replies import Summary
 from outreach.settings import PREFIX, Settings, is_loopback, mailbox_user, parse_source
 
@@ -65,12 +66,15 @@ def read(
     everything: bool = False,
 ) -> Summary:
     """Read what is new, once."""
-    with _open(ledger, source, password) as box:
+    known = Received(ledger).last_read(str(source)) is not None  # a slip of the pen is not noted
+    with _open(ledger, source, password, known) as box:
         return replies.sync(ledger, box, str(source), observe, everything)
 
 
 @contextlib.contextmanager
-def _open(ledger: Ledger, source: Source, password: str | None) -> Iterator[mailbox.Mailbox]:
+def _open(
+    ledger: Ledger, source: Source, password: str | None, note: bool = True
+) -> Iterator[mailbox.Mailbox]:
     """Open a mailbox; what goes wrong is also noted in the ledger."""
     box: mailbox.Mailbox | None = None
     try:
@@ -78,7 +82,8 @@ def _open(ledger: Ledger, source: Source, password: str | None) -> Iterator[mail
         yield box
     except OutreachError as error:
         with contextlib.suppress(LedgerError):  # perhaps that is what failed
-            replies.fail(ledger, str(source), error.message)
+            if note:
+                replies.fail(ledger, str(source), error.message)
         raise
     finally:
         if box is not None:

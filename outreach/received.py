@@ -369,7 +369,7 @@ class Received:
             mine = sa.select(_delivery.c.id).where(_delivery.c.mailing_id == mailing.id)
             query = query.where(_mark.c.delivery_id.in_(mine))
         found = {}
-        for row in self._run(query).mappings():
+        for row in self._run(query.where(_mark.c.answer != Mark.NONE.value)).mappings():
             values = {name: row[name] for name in Marked.__slots__}
             found[row["delivery_id"]] = Marked(**values | {"answer": Mark(row["answer"])})
         return found

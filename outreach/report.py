@@ -66,7 +66,7 @@ def document(ledger: Ledger, mailing: Mailing) -> dict[str, Any]:
         "by_audience": _by(deliveries, "audience"),
         "by_country": _by(deliveries, "country"),
         "by_language": _by(deliveries, "language"),
-        "answers": {str(mark): answers[mark] for mark in Mark},
+        "answers": {str(mark): answers[mark] for mark in Mark if mark is not Mark.NONE},
         "inbound": {str(kind): count for kind, count in received.counts(mailing).items()},
         "answers_read_at": iso(received.last_read()),
         "deliveries": [
@@ -169,7 +169,7 @@ def status(ledger: Ledger, mailing: Mailing, settings: Settings, now: float | No
         if slowed.least(now) or pace.resume_at
         else None,
         "inbound": {str(kind): count for kind, count in received.counts(mailing).items()},
-        "answers": {str(mark): answers[mark] for mark in Mark},
+        "answers": {str(mark): answers[mark] for mark in Mark if mark is not Mark.NONE},
         "answers_read_at": iso(received.last_read()),
         "answers_failed": f"{tried.source}: {tried.error}" if tried and tried.error else None,
         "undecided": received.pending(),

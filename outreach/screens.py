@@ -255,7 +255,7 @@ def _answers(console: Console, document: dict[str, Any]) -> None:
     elif document.get("undecided"):
         console.out(f"  {document['undecided']} mails wait for you (outreach replies list --unmatched)")
     at = document["answers_read_at"]
-    console.out(f"  answers last read {when(at)}" if at else "  answers were never read")
+    console.out(f"  answers last read {when(at)}" if at else "  the mailbox was never read")
     if document.get("answers_failed"):
         console.folded(f"they cannot be read: {printable(document['answers_failed'])}", "  ")
 
@@ -293,6 +293,7 @@ def report(console: Console, document: dict[str, Any]) -> None:
 
 
 _NOTES = 20  # of one reading
+_MOST_ROWS = 500  # of letters, in a table
 _FEW = 5  # mails that are shown with what they say
 _ABOUT = 60  # characters of a mail in a table
 
@@ -381,7 +382,7 @@ def reading(console: Console, summary: Summary, source: str) -> None:
     said = [f"{summary.counts[kind]} {kind}" for kind in Came if summary.counts[kind]]
     console.out(f"{source}: {summary.new} new" + (f" ({', '.join(said)})" if said else ""))
     if summary.pending:
-        console.out(f"{summary.pending} wait for your decision")
+        console.out(f"{summary.pending} wait for your decision: outreach replies list --unmatched")
 
 
 def mails(console: Console, rows: list[dict[str, Any]], guesses: bool) -> None:
@@ -396,6 +397,7 @@ def mails(console: Console, rows: list[dict[str, Any]], guesses: bool) -> None:
             cell = "; ".join(f"{one['email']} ({one['reason']})" for one in row["guesses"][:2])
         else:
             cell = row["answer"] or ("wrote back" if row["written_back"] else "")
+            cell = "put aside" if row["reason"].startswith("dismissed") else cell
         shown.append(
             (
                 row["id"],
@@ -429,8 +431,9 @@ def _of_mail(row: dict[str, Any]) -> str:
         return f"{first['action']} ({first['reason']})" + (f": {first['recipient']}" if other else "")
     if row["returns"]:
         return f"is back on {row['returns']}"
-    behind = row["text"].rpartition("\n>")[2].partition("\n")[2]  # who answers below the quotation
-    return " ".join((behind or row["text"] or row["subject"]).split())
+    _, quoted, behind = row["text"].rpartition("\n>")
+    below = behind.partition("\n")[2] if quoted else ""  # who answers below the quotation
+    return " ".join((below.strip() or row["text"] or row["subject"]).split())
 
 
 def mail(console: Console, row: dict[str, Any]) -> None:
@@ -438,9 +441,10 @@ def mail(console: Console, row: dict[str, Any]) -> None:
     language = f" in {languages.name(row['language'])}" if row["language"] else ""
     console.out(f"{row['id']}: {row['kind']}{language}, {when(row['at'])}")
     name = f"{printable(row['name'])} " if row["name"] else ""
-    console.folded(f"from {name}{printable(row['from'] or 'nobody')}: {printable(row['subject'])}", "  ")
+    sender = printable(row["from"] or "nobody")
+    console.folded(f"from {name}{f'<{sender}>' if name else sender}: {printable(row['subject'])}", "  ")
     if row["email"]:
-        console.folded(f"answers the letter to {row['email']} (mailing {row['mailing']})", "  ")
+        console.folded(f"about the letter to {row['email']} (mailing {row['mailing']})", "  ")
     console.folded(f"because: {printable(row['reason'])}", "  ")
     if row["acted"]:
         console.folded(f"so: {printable(row['acted'])}", "  ")
@@ -460,11 +464,10 @@ def mail(console: Console, row: dict[str, Any]) -> None:
         console.out()
         for one in row["guesses"]:
             console.out(f"  perhaps of {one['email']} (mailing {one['mailing']}): {one['reason']}")
-        console.next_step(
-            f"outreach replies assign {row['id']} ADDRESS, or outreach replies dismiss {row['id']}"
-        )
+        decide = f"outreach replies assign {row['id']} ADDRESS, or outreach replies dismiss {row['id']}"
+        console.out(f"  to decide: {decide}")
     elif row["kind"] == Came.REPLY and not row["answer"]:
-        marks = "|".join(str(one) for one in Mark)
+        marks = "|".join(str(one) for one in Mark if one is not Mark.NONE)
         console.next_step(f"outreach replies mark {row['id']} {marks}")
 
 
@@ -512,11 +515,13 @@ def deliveries(console: Console, rows: list[dict[str, Any]]) -> None:
                 row["state"] + (", held" if row["held"] else ""),
                 ", ".join(one["kind"] for one in row["inbound"]),
                 row["answer"] or "",
-                _cut(printable(row["server_reply"])),
+                "" if row["state"] == State.SENT else _cut(printable(row["server_reply"])),
             )
-            for row in rows
+            for row in rows[:_MOST_ROWS]
         ],
     )
+    if len(rows) > _MOST_ROWS:
+        console.out(f"… and {len(rows) - _MOST_ROWS} more (--json lists all)")
 
 
 def person(console: Console, document: dict[str, Any]) -> None:

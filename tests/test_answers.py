@@ -265,6 +265,30 @@ def test_a_report_is_never_our_own_whoever_stands_in_from(campaign: Campaign) ->
     assert campaign.suppressed().keys() == {ann, bob, cem}
 
 
+def test_what_a_token_proves_is_overruled_only_on_purpose(campaign: Campaign) -> None:
+    campaign.send()
+    ann = mail_of("ann")
+    campaign.sync(answering.mail(ann, STOP, to=campaign.letters[ann]))
+    run = campaign.project.run
+    assert "--yes" in run("replies", "dismiss", "1", code=2).stderr
+    run("replies", "assign", "1", mail_of("bob"), code=2)
+    assert campaign.suppressed().keys() == {ann}
+    run("replies", "dismiss", "1", "--yes")
+    assert campaign.suppressed() == {}
+
+
+def test_the_table_shows_how_an_answer_begins(campaign: Campaign) -> None:
+    campaign.send()
+    ann, bob = mail_of("ann"), mail_of("bob")
+    campaign.sync(
+        answering.mail(ann, "Yes, we will hold a vigil.\n\nAnn", to=campaign.letters[ann]),
+        answering.mail(bob, "On Monday you wrote:\n> please help.\n\nOf course.", to=campaign.letters[bob]),
+    )
+    shown = campaign.project.run("replies", "list").stdout
+    assert "Yes, we will hold a vigil." in shown
+    assert "Of course." in shown
+
+
 def test_what_was_assigned_wrongly_is_taken_back(campaign: Campaign) -> None:
     campaign.send("--only", "name=Ann", code=75)
     ann, bob = mail_of("ann"), mail_of("bob")
@@ -508,6 +532,10 @@ def test_marks_by_mail_and_by_address_are_in_report_and_lists(campaign: Campaign
     assert report[bob]["answer_at"].startswith("2026-01-02")
     assert campaign.list("--unanswered") == []
     assert [one["email"] for one in campaign.list("--due")] == [ann]
+    run("replies", "mark", mail_of("cem"), "refused")
+    run("replies", "mark", mail_of("cem"), "none")
+    run("replies", "mark", mail_of("cem"), "done", "--link", "javascript:x", code=2)
+    run("replies", "mark", mail_of("cem"), "done", "--on", "2099-01-01", code=2)
     answers = campaign.project.json("report", "--format", "json")["answers"]
     assert answers == {"done": 1, "promised": 1, "forwarded": 0, "question": 0, "refused": 0}
     run("replies", "mark", ann, "done")
