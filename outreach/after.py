@@ -203,7 +203,7 @@ def replies_assign(app: App, number: str, mail: str, yes: bool, name: str | None
     with Ledger(app.settings().ledger, create=True) as ledger:
         found = decisions.find_mail(Received(ledger), number)
         mailing = find_mailing(ledger, name) if name else None
-        one = decisions.find_delivery(ledger, Received(ledger), mail, mailing)
+        one = decisions.find_delivery(ledger, Received(ledger), mail, mailing, living=False)
         decisions.refuse_proven(found, one, yes)
         acted = decisions.assign(ledger, found.id, one, time.time())
         of = Received(ledger).mailing_names()[one.mailing_id]

@@ -29,12 +29,18 @@ def plan(ledger: Ledger, archive: Archive, dead: Delivery, now: float) -> Delive
     """Plan the letter of a dead mailbox for the person's next address; return that delivery, or None.
 
     An address that refuses, or has a delivery in this mailing already, is passed over. Who got the letter at
-    another address gets no second one. Runs inside a transaction.
+    another address gets no second one. Of a shared inbox everybody gets an own letter; the first one is
+    returned. Runs inside a transaction.
     """
-    if not dead.contact.alternates:
+    found = [_plan(ledger, archive, dead, one, now) for one in dead.contact.people or (dead.contact,)]
+    return next((one for one in found if one is not None), None)
+
+
+def _plan(ledger: Ledger, archive: Archive, dead: Delivery, person: Contact, now: float) -> Delivery | None:
+    if not person.alternates:
         return None
     mailing = ledger.mailing_of(dead.mailing_id)
-    keys = [address.key(mail) for mail in others(dead.contact)]
+    keys = [address.key(mail) for mail in others(person)]
     theirs = ledger.deliveries_to(mailing, keys)
     before = _before(ledger, dead)
     if any(one.state in HELD_STATES and one.id not in before for one in theirs):
@@ -42,7 +48,7 @@ def plan(ledger: Ledger, archive: Archive, dead: Delivery, now: float) -> Delive
     if ledger.has_letter(mailing, [one.address for one in theirs] + keys, before | {dead.id}):
         return None
     tried = {dead.address, *(one.address for one in theirs)}
-    while (contact := next_contact(dead.contact, tried)) is not None:
+    while (contact := next_contact(person, tried)) is not None:
         key, domain = address.key(contact.email), address.domain(contact.email)
         tried.add(key)
         if ledger.refusal(key, domain, others(contact), now) is not None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from outreach.plan import Plan
     from outreach.settings import Settings
 
+_NAMED = 10  # people who are named one by one
+
 
 @dataclass(slots=True)
 class Consent:
@@ -171,6 +173,14 @@ def say_vanished(console: Console, changes: Changes) -> None:
         )
     if len(changes.vanished) > 10:
         console.say(f"… and {len(changes.vanished) - 10} more that are no longer in the list")
+
+
+def say_waiting(console: Console, plan: Plan, changes: Changes) -> None:
+    """Name whose second letter is planned and does not leave now, and why."""
+    for one in changes.open[:_NAMED]:
+        words = plan.follow_up.reason(one.contact) if plan.follow_up else None
+        if words is not None:
+            console.say(f"not now: {one.contact.email} {words}")
 
 
 def say_changed(console: Console, plan: Plan, changes: Changes) -> None:

@@ -14,11 +14,11 @@ from typing import Any
 
 from outreach.archive import Archive
 from outreach.errors import UsageError
-from outreach.ledger import Delivery, Ledger, Mailing
+from outreach.ledger import Delivery, Ledger, Mailing, others
 from outreach.matching import Matcher, key_of
 from outreach.model import Came, Mark, State
 from outreach.received import Mail, Marked, Received, marked_columns
-from outreach.replies import act
+from outreach.replies import act, is_about
 from outreach.settings import parse_duration
 from outreach.times import iso, when
 
@@ -31,19 +31,24 @@ def find_mail(received: Received, text: str) -> Mail:
     return mail
 
 
-def find_delivery(ledger: Ledger, received: Received, mail: str, mailing: Mailing | None) -> Delivery:
-    """Return the newest letter to an address, of a mailing if one is named. Raises UsageError."""
+def find_delivery(
+    ledger: Ledger, received: Received, mail: str, mailing: Mailing | None, living: bool = True
+) -> Delivery:
+    """Return the newest letter to an address, of a mailing if one is named.
+
+    `living`: where its mailbox is dead, the letter that stands in for it. Raises UsageError.
+    """
     found = received.by_address(key_of(mail))
     found += [
         one
         for one in reversed(received.with_further_addresses())
-        if key_of(mail) in map(key_of, one.contact.alternates)
+        if key_of(mail) in map(key_of, others(one.contact))
     ]
     if mailing is not None:
         found = [one for one in found if one.mailing_id == mailing.id]
     arrived = [one for one in found if one.state in (State.SENT, State.UNKNOWN)]
     if one := next(iter(arrived or found), None):
-        return ledger.stands_in(one)
+        return ledger.stands_in(one) if living else one
     known = {one.address: one.contact.email for name in ledger.mailings() for one in ledger.deliveries(name)}
     near = difflib.get_close_matches(key_of(mail), known, 1, cutoff=0.8)
     hint = f"did you mean {known[near[0]]}?" if near else "outreach deliveries list"
@@ -117,7 +122,9 @@ def assign(ledger: Ledger, number: int, one: Delivery, now: float) -> str:
     with ledger.transaction():
         mail = find_mail(received, str(number))
         _undo(ledger, received, mail, now)
-        reports = [{**report, "recipient": one.address, "final": None} for report in mail.reports]
+        reports = mail.reports
+        if not any(is_about(report, one) for report in reports):
+            reports = [{**report, "recipient": one.address, "final": None} for report in reports]
         acted = act(ledger, Archive(ledger), one, mail.kind, reports, mail.sender, mail.id, now)
         received.add_match(mail.id, one.id, "person", "by a person's word", acted, False, now)
     return acted
@@ -138,10 +145,24 @@ def _undo(ledger: Ledger, received: Received, mail: Mail, now: float) -> list[st
     freed = received.release(mail.id)
     source = f"mail {mail.id}"
     for one in ledger.list_suppressions():
-        if one.source == source and ledger.unsuppress(one.value):
-            ledger.reopen_refused(one.value, one.reason)
-            freed.append(one.value)
+        if one.source != source or not ledger.take_back(one.value, source):
+            continue
+        other = _other_mail(ledger, received, mail, one.value)
+        if other is not None:  # it stands on that one from now on
+            act(ledger, Archive(ledger), other[1], other[0].kind, other[0].reports, "", other[0].id, now)
+            continue
+        ledger.reopen_refused(one.value, one.reason, now)
+        freed.append(one.value)
     return sorted(set(freed))
+
+
+def _other_mail(ledger: Ledger, received: Received, mail: Mail, key: str) -> tuple[Mail, Delivery] | None:
+    """Return another mail that refuses the same address, with its letter."""
+    letters = {one.id: one for one in received.by_address(key)}
+    for other in received.mails(deliveries=sorted(letters)):
+        if other.id != mail.id and other.acted and not other.pending and other.delivery_id is not None:
+            return other, letters[other.delivery_id]
+    return None
 
 
 def mark(

@@ -166,6 +166,7 @@ class _Loop:
         self.window = orders.pace.window
         self.turnstile = Turnstile(ledger, orders.pace, orders.account)
         self.archive = Archive(ledger)
+        self.away: set[int] = set()  # whose follow-up waits for their return
         self.queue = Agenda(orders.pace)
         self.waits_for: float | None = None  # the opening of a window that people were told of
         self.lanes: list[_Lane] = []
@@ -217,6 +218,7 @@ class _Loop:
         while not self._finished():
             self._turn()
         self._say_goodbye()
+        self._look_at_answers(force=True)
         self.progress.counts = self.ledger.counts(self.mailing)  # others may have worked on it too
         self._show(force=True)
         return Result(
@@ -263,7 +265,7 @@ class _Loop:
         for one in self.ledger.deliveries(self.mailing, OPEN_STATES):
             if one.instead_of_id in self.selection:  # another address of somebody who was selected
                 self.selection.add(one.id)
-            free = one.lease is None and not (held and is_held(one, held))
+            free = one.lease is None and one.id not in self.away and not (held and is_held(one, held))
             if free and one.id in self.selection and one.id not in self.queue:
                 self._line_up(one, one.next_attempt_at)
                 found = True
@@ -315,14 +317,14 @@ class _Loop:
         self._open_more()
         self._show()
 
-    def _look_at_answers(self) -> None:
+    def _look_at_answers(self, force: bool = False) -> None:
         """Tell what came back meanwhile, whoever read it; too many complaints stop the run."""
         tick = time.monotonic()
-        if tick < self.answers_at + _ANSWERS_SECONDS:
+        if not force and tick < self.answers_at + _ANSWERS_SECONDS:
             return
         self.answers_at = tick
         tried = self.received.tried_last()
-        wrong = tried.error if tried else ""
+        wrong = tried.error if tried and tried.tried_at >= self.progress.started_at else ""
         if wrong and wrong != self.reading_failed:
             self.observe(self.progress, f"answers cannot be read: {wrong}")
         self.reading_failed = wrong
@@ -516,7 +518,7 @@ class _Loop:
             one = self.ledger.claim(number, now, self.orders.rest)
             if one is None:  # suppressed, cancelled, at rest, held, away, or somebody else's
                 passed_over = True
-                self._wait_for(self.ledger.delivery(number), now)
+                self._passed(number, now)
                 continue
             if passed_over:
                 self.progress.counts = self.ledger.counts(self.mailing)
@@ -526,12 +528,18 @@ class _Loop:
             return lane, lane.ready
         return None
 
-    def _wait_for(self, one: Delivery, now: float) -> None:
-        """Let a letter wait for somebody who went away since it was planned."""
-        if one.state in OPEN_STATES and one.lease is None and one.next_attempt_at > now:
-            self._line_up(one, one.next_attempt_at)
-            until = times.when(one.next_attempt_at)
-            self.observe(self.progress, f"{one.contact.email} is away; the letter waits until {until}")
+    def _passed(self, number: int, now: float) -> None:
+        """See why a letter may not leave: somebody is away, or the mailbox turned out to be dead."""
+        one = self.ledger.delivery(number)
+        if one.state in OPEN_STATES and one.lease is None and (until := self.ledger.away_until(one, now)):
+            self.away.add(one.id)
+            words = f"{one.contact.email} is away until {times.day(until)}: left for a later run"
+            self.observe(self.progress, words)
+        elif one.state is State.SUPPRESSED and self.ledger.is_dead(one.address, now):
+            other = alternates.plan(self.ledger, self.archive, one, now)
+            if other is not None:
+                self.selection.add(other.id)
+                self._line_up(other, now)
 
     def _build(self, lane: _Lane, work: _Work) -> None:
         """Build the message of a claimed delivery, and begin it if the session takes it now."""
@@ -580,7 +588,7 @@ class _Loop:
             self.lanes.append(lane)
             if self.ledger.intend(lane.works[0].delivery, self.clock(), self.orders.rest):
                 return lane
-            lane.works.popleft()
+            self._passed(lane.works.popleft().delivery.id, self.clock())
             self._withdraw(lane)
             self.progress.counts = self.ledger.counts(self.mailing)
             return None

@@ -138,6 +138,7 @@ def send(
         if not changes.open and not (dry_run and silent):
             story.refuse_nothing(made)
         asking.say_vanished(app.console, changes)
+        asking.say_waiting(app.console, made, changes)
         embargo = mailing.embargo(changes.mailing, not_before, time.time())
         if dry_run:
             document = story.document(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from outreach import address
 from outreach.archive import Archive
 from outreach.errors import StoppedError, UsageError
-from outreach.ledger import Delivery, Ledger, Mailing, others
+from outreach.ledger import Delivery, Ledger, Mailing, others, same_person
 from outreach.model import ANSWERS, Came, Contact, State
 from outreach.received import Mail, Received
 from outreach.subjects import answering
@@ -43,8 +43,13 @@ class FollowUp:
 
     def letter_to(self, contact: Contact) -> Delivery | None:
         """Return the first letter to a contact, also where it went to another address of theirs."""
-        keys = (address.key(mail) for mail in (contact.email, *others(contact)))
-        return next((self.letters[key] for key in keys if key in self.letters), None)
+        first = self.letters.get(address.key(contact.email))
+        if first is not None and first.address not in self.reasons:
+            return first
+        found = (self.letters.get(address.key(mail)) for mail in others(contact))
+        theirs = [one for one in found if one is not None and same_person(contact, one.contact)]
+        silent = next((one for one in theirs if one.address not in self.reasons), None)
+        return first if first is not None and silent is None else silent or next(iter(theirs), None)
 
     def reason(self, contact: Contact) -> str | None:
         """Return why a contact gets no second letter, or None."""

@@ -200,6 +200,11 @@ def others(contact: Contact) -> list[str]:
     return list(dict.fromkeys(further))
 
 
+def same_person(one: Contact, other: Contact) -> bool:
+    """Tell whether two contacts that share an address are one person, as far as their names say so."""
+    return not one.name or not other.name or one.name.casefold() == other.name.casefold()
+
+
 def is_held(one: Delivery, held: Container[str]) -> bool:
     """Tell whether a letter waits for a person's decision, by the address keys that are held."""
     return any(key in held for key in (one.address, *(address.key(mail) for mail in others(one.contact))))
@@ -630,6 +635,7 @@ class Ledger:
                 _delivery.c.address.in_(keys),
                 _delivery.c.state.in_([state.value for state in HELD_STATES]),
                 _delivery.c.id.not_in(list(besides)),
+                _delivery.c.id.not_in(_CAME_BACK),
             )
         )
         return self.execute(query.limit(1)).scalar() is not None
@@ -675,18 +681,34 @@ class Ledger:
         found = dict(map(tuple, self.execute(query)))
         return {state: found.get(state.value, 0) for state in State}
 
-    def holders(self, letter: str, besides: str) -> dict[str, str]:
-        """Return who has this letter, or may get it, under another mailing: address key → mailing name."""
+    def came_back(self, mailing: Mailing) -> set[int]:
+        """Return the deliveries of a mailing that came back from a mailbox that does not exist."""
+        mine = sa.select(_delivery.c.id).where(
+            _delivery.c.mailing_id == mailing.id, _delivery.c.id.in_(_CAME_BACK)
+        )
+        return {row.id for row in self.execute(mine)}
+
+    def holders(self, letter: str, besides: str) -> dict[str, tuple[str, str]]:
+        """Return who has this letter, or may get it, under another mailing.
+
+        By address key: the name of the mailing, and of the person. What came back from a dead mailbox is not
+        counted.
+        """
         query = (
-            sa.select(_delivery.c.address, _mailing.c.name)
+            sa.select(
+                _delivery.c.address,
+                _mailing.c.name,
+                sa.func.json_extract(_delivery.c.contact, "$.name").label("person"),
+            )
             .join(_mailing, _mailing.c.id == _delivery.c.mailing_id)
             .where(
                 _mailing.c.letter == letter,
                 _mailing.c.name != besides,
                 _delivery.c.state.in_([state.value for state in HELD_STATES]),
+                _delivery.c.id.not_in(_CAME_BACK),
             )
         )
-        return {row.address: row.name for row in self.execute(query)}
+        return {row.address: (row.name, row.person or "") for row in self.execute(query)}
 
     def attempts(self, mailing: Mailing) -> dict[int, list[tuple[float, Outcome]]]:
         """Return every attempt of a mailing by delivery: (when it ended, outcome)."""
@@ -777,10 +799,20 @@ class Ledger:
 
         return Refusals(self.share_keys(), find).of(key, domain, further)
 
+    def is_dead(self, key: str, now: float) -> bool:
+        """Tell whether nobody refuses, but the mailbox of an address does not exist. In a transaction."""
+        rows = self._fast(_suppressed(1), now=now, value0=key).fetchall()
+        return bool(rows) and all(dead for _, _, dead in rows)
+
     def unsuppress(self, value: str) -> bool:
         """Take a refusal back, in every form that it has; tell whether there was one."""
         forms = _forms(value, self.share_keys())
         return self.execute(sa.delete(_suppression).where(_suppression.c.value.in_(forms))).rowcount > 0
+
+    def take_back(self, value: str, source: str) -> bool:
+        """Take a refusal back that stands on this source alone; tell whether there was one."""
+        mine = sa.and_(_suppression.c.value == value, _suppression.c.source == source)
+        return self.execute(sa.delete(_suppression).where(mine)).rowcount > 0
 
     def count_suppressions(self) -> int:
         """Return how many refusals there are, also what is over."""
@@ -810,14 +842,23 @@ class Ledger:
         values = {"state": State.SUPPRESSED.value, "reason": reason, "finished_at": now}
         return self.execute(change.values(**values)).rowcount
 
-    def reopen_refused(self, key: str, reason: str) -> int:
-        """Plan again what was taken out for a refusal that is taken back; count it."""
-        change = sa.update(_delivery).where(
-            _delivery.c.address == key,
-            _delivery.c.state == State.SUPPRESSED.value,
-            _delivery.c.reason == reason,
-        )
-        return self.execute(change.values(**_anew("planned again: the refusal was taken back"))).rowcount
+    def reopen_refused(self, key: str, reason: str, now: float) -> None:
+        """Plan again what was taken out for a refusal that is taken back.
+
+        What was planned for another address instead is taken out; where it has left, nothing is planned.
+        """
+        for one in self.find_deliveries(_delivery.c.address == key):
+            stand_in = self.stands_in(one)
+            if stand_in.id != one.id:
+                if stand_in.state not in OPEN_STATES or stand_in.lease is not None:
+                    continue
+                words = "not needed: the mailbox before it lives"
+                values = {"state": State.CANCELLED.value, "reason": words, "finished_at": now}
+                row = sa.update(_delivery).where(_delivery.c.id == stand_in.id)
+                self.execute(row.values(**values, instead_of_id=None))
+            if one.state is State.SUPPRESSED and one.reason == reason:
+                again = _anew("planned again: the refusal was taken back")
+                self.execute(sa.update(_delivery).where(_delivery.c.id == one.id).values(**again))
 
     def held(self) -> set[str]:
         """Return the address keys for which nothing leaves until a person has decided on a mail of theirs."""
@@ -1004,7 +1045,7 @@ class Ledger:
             return None
         if self._fast(_EMBARGO, number=number).fetchone()[0] > now:
             return None
-        if self._closed(one, now, rest) or self._is_held(one) or self._is_away(one, now):
+        if self._closed(one, now, rest) or self._is_held(one) or self.away_until(one, now):
             return None
         self._fast(_LEASE, number=number, run=self._locks.own)
         return replace(one, lease=self._locks.own)
@@ -1031,17 +1072,13 @@ class Ledger:
         keys = [one.address, *(address.key(mail) for mail in others(one.contact))]
         return any(self._fast(_HELD, address=key).fetchone() for key in keys)
 
-    def _is_away(self, one: Delivery, now: float) -> bool:
-        """Let a follow-up wait for somebody who went away since it was planned; tell whether it has to."""
+    def away_until(self, one: Delivery, now: float) -> float:
+        """Return when somebody is back for whom a follow-up has to wait; 0 when it has not."""
         if one.follows_id is None:
-            return False
+            return 0.0
         days = [self._fast(_RETURNS, number=number).fetchone()[0] for number in self.related(one)]
         back = max((day for day in days if day), default="")
-        until = start_of(back) if back else 0.0
-        if until <= now:
-            return False
-        self.execute(sa.update(_delivery).where(_delivery.c.id == one.id).values(next_attempt_at=until))
-        return True
+        return start_of(back) if back and start_of(back) > now else 0.0
 
     def release(self, number: int) -> None:
         """Give a claim back: nothing of the mail itself has left."""
@@ -1151,7 +1188,11 @@ def _stronger(before: Suppression, new: Suppression) -> Suppression:
     longer = before.until is not None and (new.until is None or new.until > before.until)
     if before.dead and not new.dead:
         return new if longer else replace(new, until=before.until)
-    return new if longer and new.dead == before.dead else before
+    if longer and new.dead == before.dead:
+        return new
+    by_mail = before.source.startswith("mail ") and not new.source.startswith("mail ")
+    # What a mail did may be taken back; what somebody says besides must outlive that.
+    return replace(before, reason=new.reason, source=new.source) if by_mail and not new.dead else before
 
 
 def _had_since(since: float | sa.BindParameter[Any]) -> sa.ColumnElement[bool]:
@@ -1325,6 +1366,18 @@ _ANSWERED = _Statement(  # a person's answer, or what says that no more is wante
             _mark.c.id == _last_mark.scalar_subquery(),
         ),
     ).limit(1)
+)
+_CAME_BACK = (  # deliveries whose mailbox does not exist, by a report that is proven
+    sa.select(_match.c.delivery_id)
+    .join(_inbound, _inbound.c.id == _match.c.inbound_id)
+    .where(
+        _inbound.c.kind == Came.BOUNCE.value,
+        _inbound.c.reports.contains('"permanent": true', autoescape=True),
+        _match.c.how.in_(["token", "person"]),
+        _match.c.acted != "",
+        _match.c.delivery_id.is_not(None),
+        _match.c.id == _newest.scalar_subquery(),
+    )
 )
 _RETURNS = _Statement(
     sa.select(sa.func.max(_inbound.c.returns))

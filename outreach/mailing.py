@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from outreach import address, delivery, message, suppressions, windows
 from outreach import plan as plans
 from outreach.errors import Exit, Problem, SettingsError, StoppedError, UsageError
-from outreach.ledger import Delivery, Ledger, Mailing, NewDelivery, others
-from outreach.model import OPEN_STATES, Contact, Security, Server, State
+from outreach.ledger import Delivery, Ledger, Mailing, NewDelivery, is_held, others
+from outreach.model import HELD_STATES, OPEN_STATES, Contact, Security, Server, State
 from outreach.plan import Item, Plan
 from outreach.settings import Settings, is_loopback
 from outreach.times import when
@@ -61,7 +61,8 @@ def compare(plan: Plan, ledger: Ledger | None, retry_failed: bool = False) -> Ch
     hashes = {address.key(item.contact.email): item for item in plan.items}
     listed |= hashes.keys()
     changes.new = [item for key, item in hashes.items() if key not in known]
-    replaced = {one.instead_of_id for one in known.values()}  # another address of theirs has it, or gets it
+    # Another address of theirs has it, or gets it.
+    replaced = {one.instead_of_id for one in known.values() if one.state in HELD_STATES}
     for key, one in known.items():
         if one.state is State.FAILED and retry_failed and key in hashes and one.id not in replaced:
             changes.failed.append(one)
@@ -462,7 +463,8 @@ def select(
     """Return the open deliveries that one run is to handle; with a limit, those that can leave first."""
     found = [one for one in ledger.deliveries(mailing, OPEN_STATES) if chosen(one.contact)]
     if limit is not None:  # what waits, or is somebody else's, must not keep the others from their turn
-        found.sort(key=lambda one: (one.lease is not None, max(one.next_attempt_at, now)))
+        held = ledger.held()
+        found.sort(key=lambda one: (one.lease is not None, is_held(one, held), max(one.next_attempt_at, now)))
     return found[:limit]
 
 

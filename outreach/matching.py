@@ -82,6 +82,11 @@ class Matcher:
         self._received = Received(ledger)
         self.archive = Archive(ledger)
 
+    def prepare(self) -> None:
+        """Read what takes long, before a transaction has to wait for it."""
+        assert self._further is not None
+        assert self._own_addresses is not None
+
     def match(self, mail: Inbound, answer: Answer) -> Match:
         """Return whose letter a mail answers."""
         found = self._tokens(mail, answer)

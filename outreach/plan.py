@@ -21,7 +21,7 @@ from outreach.agenda import Entry
 from outreach.errors import ContactsError, LetterError, Problem, UsageError
 from outreach.following import FollowUp
 from outreach.forecast import Past
-from outreach.ledger import Ledger, Refusals, others
+from outreach.ledger import Ledger, Refusals, others, same_person
 from outreach.letters import Choice, Letter
 from outreach.lists import ContactList
 from outreach.model import CONTACT_COLUMNS, HELD_STATES, OPEN_STATES, Contact, Identity, Rendered
@@ -100,13 +100,18 @@ def make(
     refusals = ledger.refusals(now) if ledger else None
     holders = ledger.holders(letter.name, besides=name) if ledger and not again else {}
     resting = ledger.resting(name, settings.rest, now) if ledger and settings.rest and not follow_up else {}
-    had: set[str] = set()
+    had: dict[str, str] = {}  # address key → whose name
+    elsewhere = {key: name for key, (_, name) in holders.items()}
     known_keys: set[str] = set()
     if ledger and mailing:
         known = ledger.deliveries(mailing)
         known_keys = {one.address for one in known}
         plan.done = {one.address for one in known if one.state not in OPEN_STATES}
-        had = {one.address for one in known if one.state in HELD_STATES}
+        back = ledger.came_back(mailing)
+        had = {
+            one.address: one.contact.name for one in known if one.state in HELD_STATES and one.id not in back
+        }
+    followed: set[int] = set()
     for listed in contacts.contacts:
         contact = _reachable(listed, refusals) if refusals else listed
         key = address.key(contact.email)
@@ -117,27 +122,48 @@ def make(
         elif follow_up and (words := follow_up.reason(contact)) and key not in plan.done:
             plan.excluded.append((contact.email, words))
             plan.refused[key] = contact
-        elif other := next((holders[one] for one in (key, *_keys(contact)) if one in holders), None):
-            plan.excluded.append((contact.email, f"has this letter already, by the mailing {other}"))
-        elif key not in known_keys and (other := next((one for one in _keys(contact) if one in had), None)):
+        elif follow_up and (first := follow_up.letter_to(contact)) and first.id in followed:
+            plan.excluded.append((contact.email, "the letter to this address is followed up already"))
+        elif key in holders:
+            plan.excluded.append(
+                (contact.email, f"has this letter already, by the mailing {holders[key][0]}")
+            )
+        elif key not in known_keys and (other := _has_it(contact, had) or _has_it(contact, elsewhere)):
             plan.excluded.append((contact.email, f"has this letter already, at {other}"))
         elif key not in plan.done and (words := resting.get(key)):
             plan.excluded.append((contact.email, words))
         else:
             plan.items.append(item(plan, contact))
+            first = follow_up.letter_to(contact) if follow_up else None
+            followed |= {first.id} if first else set()
     return plan
 
 
-def _keys(contact: Contact) -> list[str]:
-    """Return the keys of the further addresses of a contact."""
-    return [address.key(mail) for mail in others(contact)]
+def _has_it(contact: Contact, had: Mapping[str, str]) -> str:
+    """Return another address at which everybody of a contact has the letter; an empty text if there is none.
+
+    `had`: the names of those who have it, by address key.
+    """
+    found = ""
+    for person in contact.people or (contact,):
+        keys = [address.key(mail) for mail in others(person)]
+        names = {key: had[key] for key in keys if key in had}
+        same = (key for key, name in names.items() if same_person(person, Contact("", name)))
+        found = next(same, "")
+        if not found:
+            return ""
+    return found
 
 
 def _reachable(contact: Contact, refusals: Refusals) -> Contact:
     """Return a contact at the next address, where the mailbox of the first one is known to be dead."""
     tried: set[str] = set()
     found: Contact | None = contact
-    while found is not None and refusals.is_dead(key := address.key(found.email)):
+    while found is not None:
+        key = address.key(found.email)
+        refused = found is not contact and refusals.of(key, address.domain(found.email)) is not None
+        if not refused and not refusals.is_dead(key):
+            break
         tried.add(key)
         found = alternates.next_contact(found, tried)
     return found or contact

@@ -78,6 +78,7 @@ def sync(
     with ledger.transaction():
         received.begin_reading(source, started)
     mailings = ledger.mailings()
+    matcher.prepare()
     since = min((one.created_at for one in mailings), default=0.0)
     known = (lambda place: ()) if everything else received.bookmarks
     for batch in box.batches(known, 0.0 if everything else since):
@@ -231,7 +232,7 @@ def act(
     Who asks to stop from another address is refused there as well.
     """
     words = {Came.OPT_OUT: "asked to stop", Came.COMPLAINT: "complained: marked the letter as spam"}
-    fatal = [report for report in reports if report["permanent"] and _is_about(report, one)]
+    fatal = [report for report in reports if report["permanent"] and is_about(report, one)]
     dead = kind is Came.BOUNCE and bool(fatal)
     if kind not in words and not dead:
         return ""
@@ -251,7 +252,7 @@ def act(
     return done
 
 
-def _is_about(report: Any, one: Delivery) -> bool:
+def is_about(report: Any, one: Delivery) -> bool:
     """Tell whether a report is about the recipient of a letter; one that names nobody is."""
     named = report.get("final") or report["recipient"]
     return not named or key_of(named) == one.address

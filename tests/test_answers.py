@@ -277,6 +277,23 @@ def test_what_a_token_proves_is_overruled_only_on_purpose(campaign: Campaign) ->
     assert campaign.suppressed() == {}
 
 
+def test_a_refusal_that_others_stand_behind_stays(campaign: Campaign) -> None:
+    campaign.send("--only", "name=Ann", "--only", "name=Bob", code=75)
+    ann, bob = mail_of("ann"), mail_of("bob")
+    campaign.sync(
+        answering.mail(ann, STOP, to=campaign.letters[ann]),
+        answering.mail(ann, STOP + " Now.", to=campaign.letters[ann]),
+        answering.mail(bob, STOP, to=campaign.letters[bob]),
+    )
+    run = campaign.project.run
+    run("suppress", "add", bob, "--reason", "told me so")
+    run("replies", "dismiss", "1", "--yes")
+    run("replies", "dismiss", "3", "--yes")
+    assert campaign.suppressed() == {ann: "asked to stop (mail 2)", bob: "told me so"}
+    run("replies", "dismiss", "2", "--yes")
+    assert campaign.suppressed().keys() == {bob}
+
+
 def test_the_table_shows_how_an_answer_begins(campaign: Campaign) -> None:
     campaign.send()
     ann, bob = mail_of("ann"), mail_of("bob")
@@ -499,6 +516,65 @@ def test_what_is_planned_elsewhere_for_a_dead_mailbox_goes_to_the_next_address(c
     assert campaign.server.recipients.count(ann) == 1
 
 
+def test_a_bounce_that_is_taken_back_mails_nobody_twice(campaign: Campaign) -> None:
+    alternates(campaign)
+    ann, home = "ann@ann.example.org", "ann@home.example.org"
+    campaign.project.write("templates/next/en.md", "Subject: Next\n\nDear {{ name }}.\n")
+    campaign.send("next", "--only", "name=Bob", code=75)
+    campaign.send("hello")
+    campaign.sync(answering.bounce(ann, campaign.id(ann)))
+    counts = campaign.project.json("status", "next", "--json")["counts"]
+    assert (counts["planned"], counts["suppressed"]) == (1, 1)
+    campaign.project.run("replies", "dismiss", "1", "--yes")
+    campaign.send("next")
+    campaign.send("hello")
+    assert campaign.server.recipients.count(ann) == 2
+    assert home not in campaign.server.recipients
+
+
+def test_a_report_is_assigned_to_the_letter_that_it_is_about(campaign: Campaign) -> None:
+    alternates(campaign)
+    campaign.send()
+    ann, home = "ann@ann.example.org", "ann@home.example.org"
+    campaign.sync(answering.bounce(ann, campaign.id(ann)))
+    campaign.send()
+    campaign.sync(answering.bounce(ann, ""))
+    campaign.project.run("replies", "assign", "2", ann)
+    campaign.send()
+    assert campaign.server.recipients[2:] == [home]
+    assert campaign.suppressed().keys() == {ann}
+
+
+def test_a_new_address_is_used_when_the_letter_came_back(campaign: Campaign) -> None:
+    campaign.send()
+    ann = mail_of("ann")
+    campaign.sync(answering.bounce(ann, campaign.id(ann)))
+    text = (campaign.project.folder / "contacts.csv").read_text()
+    campaign.project.write("contacts.csv", text.replace(ann, f"{ann}; ann@home.example.org"))
+    campaign.send("--add-new")
+    assert campaign.server.recipients[5:] == ["ann@home.example.org"]
+
+
+def test_of_a_shared_inbox_that_is_dead_everybody_gets_an_own_letter(campaign: Campaign) -> None:
+    campaign.project.write(
+        "contacts.csv",
+        "email,name,audience,country,language\n"
+        "office@x.example.org; ann@x.example.org,Ann,party,DE,en\n"
+        "office@x.example.org; bob@x.example.org,Bob,party,DE,en\n",
+    )
+    campaign.server.rcpt_replies["office@x.example.org"] = ["550 5.1.1 no such user"]
+    campaign.send(code=1)
+    assert sorted(campaign.server.recipients) == ["ann@x.example.org", "bob@x.example.org"]
+    subjects = {str(answering.letter(one.content)["Subject"]) for one in campaign.server.record}
+    assert subjects == {"Stand by us, Ann", "Stand by us, Bob"}
+
+
+def test_held_letters_do_not_keep_others_from_their_turn(campaign: Campaign) -> None:
+    campaign.sync(answering.mail(mail_of("ann"), STOP, subject="Stop"))
+    campaign.send("--limit", "1", code=75)
+    assert campaign.server.recipients == [mail_of("bob")]
+
+
 def test_a_hold_counts_for_every_address_of_a_person(campaign: Campaign) -> None:
     alternates(campaign)
     campaign.send("--only", "name=Bob", code=75)
@@ -700,7 +776,12 @@ def test_who_goes_away_while_a_follow_up_runs_is_waited_for(campaign: Campaign) 
     campaign.sync(answering.mail(bob, words, to=campaign.letters[bob], Auto_Submitted=AUTO))
     campaign.send("again", "--no-wait", code=75)
     assert bob not in campaign.server.recipients[5:]
+    waiting = campaign.send("again", code=75)  # and does not stay until then
+    assert f"{bob} is away until {back}" in waiting.stderr
     assert campaign.project.json("status", "again", "--json")["counts"]["planned"] == 1
+    campaign.project.run("replies", "dismiss", "1")
+    campaign.send("again")
+    assert bob in campaign.server.recipients[5:]
 
 
 def test_only_the_mailbox_where_answers_arrive_counts_as_read(campaign: Campaign) -> None:
