@@ -469,6 +469,7 @@ def rehearse(app: App, letter: str | None, files: tuple[Path, ...], folder: Path
     people, text = read_inputs(app, settings, letter, files, shipped_too=True)
     inbox = rehearsal.prepare(folder)
     with inbox.serve() as port, Ledger(folder / rehearsal.LEDGER, create=True) as ledger:
+        ledger.call_rehearsal()
         acted = rehearsal.settings_for(settings, folder, port)
         made = make_plan(app, acted, people, text, ledger)
         story.refuse_nothing(made)
@@ -485,7 +486,7 @@ def rehearse(app: App, letter: str | None, files: tuple[Path, ...], folder: Path
             came = reader.read(ledger, reader.source_of(acted, None), None)
             if other := [one.id for one in ledger.deliveries(running, OPEN_STATES)]:
                 result = delivery.run(ledger, running, other, orders, observe)  # a second address
-        document = report.document(ledger, running) | {"rehearsal": True}
+        document = report.document(ledger, running)
         now = time.time()
         ends = story.duration([item.contact for item in made.items], settings, None, now)[1]
     document |= {"inbox": str(folder / "inbox"), "messages": len(inbox), "real_seconds": round(ends - now)}

@@ -72,6 +72,7 @@ _MAY_PASS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, 
 _CLOCK = (
     "clock"  # in `about`: start of the machine, the time of day and its steady seconds when last compared
 )
+_REHEARSAL = "rehearsal"  # in `about`: nothing of it left the machine
 _MOST_SET = 15 * 3600.0  # seconds that a clock is set by mistake; time zones differ by 14 hours from UTC
 _UNDER_WAY = 200  # transactions at once, of all runs: more than there can be connections
 _CLOCKS_DIFFER = 5.0  # seconds that are no reason to doubt the clock
@@ -340,6 +341,16 @@ class Ledger:
         query = sa.select(_about.c.value).where(_about.c.name == name)
         found: bytes | None = self._connection.execute(query).scalar()
         return found
+
+    @property
+    def is_rehearsal(self) -> bool:
+        """Tell whether everything in this ledger was played."""
+        query = sa.select(_about.c.value).where(_about.c.name == _REHEARSAL)
+        return self.execute(query).scalar() is not None
+
+    def call_rehearsal(self) -> None:
+        """Say that everything in this ledger is played."""
+        self.execute(sa.insert(_about).prefix_with("OR IGNORE").values(name=_REHEARSAL, value=b"1"))
 
     def close(self) -> None:
         """End the run, if there is one, and close the file."""

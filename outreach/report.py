@@ -60,6 +60,7 @@ def document(ledger: Ledger, mailing: Mailing) -> dict[str, Any]:
     return {
         "mailing": mailing.name,
         "letter": mailing.letter,
+        "rehearsal": ledger.is_rehearsal,
         "started": iso(min(ended, default=None)),
         "finished": iso(max(ended, default=None)) if not unfinished else None,
         "totals": {"deliveries": len(deliveries)} | {state.value: counts[state] for state in State},
@@ -156,6 +157,7 @@ def status(ledger: Ledger, mailing: Mailing, settings: Settings, now: float | No
     return {
         "mailing": mailing.name,
         "letter": mailing.letter,
+        "rehearsal": ledger.is_rehearsal,
         "counts": {state.value: count for state, count in counts.items()},
         "rate": sent,
         "ends": iso(ends),

@@ -223,7 +223,8 @@ def in_doubt(console: Console, mailing: Mailing, doubtful: list[Delivery]) -> No
 
 def status(console: Console, document: dict[str, Any]) -> None:
     """Show counts, expected end, and who waits until when."""
-    console.out(f"{document['mailing']} (letter {document['letter']})")
+    played = ", a rehearsal" if document["rehearsal"] else ""
+    console.out(f"{document['mailing']} (letter {document['letter']}{played})")
     for state in State:
         if count := document["counts"][state.value]:
             console.out(f"  {count:6} {_SAY[state]}")

@@ -44,6 +44,17 @@ def test_rehearsal_in_an_empty_folder_mails_the_shipped_list_into_a_maildir(tmp_
     assert delivered == sorted(row["message_id"] for row in report["deliveries"] if row["state"] == "sent")
     assert len(report["excluded"]) == 4
     assert report["real_seconds"] > 3600
+    assert report["rehearsal"] is True
+    assert report["inbound"] == {
+        "reply": 5, "auto-reply": 3, "bounce": 2, "opt-out": 2, "complaint": 0, "other": 0
+    }  # fmt: skip
+    came = {row["email"].partition("+")[0]: row["inbound"] for row in report["deliveries"] if row["inbound"]}
+    assert {role: [one["kind"] for one in mails] for role, mails in came.items()} == {
+        "reply": ["reply"], "away": ["auto-reply"], "bounce": ["bounce"], "stop": ["opt-out"]
+    }  # fmt: skip
+    ledger = ("--ledger", "sqlite:///rehearsal/rehearsal.db")
+    assert project.json(*ledger, "report", "--format", "json")["rehearsal"] is True
+    assert "a rehearsal" in project.run(*ledger, "status").stdout
 
 
 def test_a_rehearsal_starts_afresh_and_removes_nothing_but_its_own(tmp_path: Path) -> None:
