@@ -95,13 +95,17 @@ class Matcher:
         if answer.kind is Came.COMPLAINT or is_feedback(mail, answer.kind):
             return self._returned(found, _complained(mail))
         sender = key_of(answer.sender)
-        by_token = self._own(found.deliveries, sender) or next(iter(found.deliveries), None)
+        wish = answer.kind is Came.OPT_OUT
+        by_token = self._own(found.deliveries, sender)
+        by_address = None if by_token else self._by_address(sender, mail, wish)
+        if by_token is None and by_address is None:  # from somebody unknown: an assistant, another address
+            by_token = next(iter(found.deliveries), None)
         if by_token is not None:
             return self._by_token(by_token, sender, answer)
         strange = "; it names a letter that is not ours" if found.strange else ""
-        wish = answer.kind is Came.OPT_OUT
+        strange = "; the token in it is that of another recipient" if found.deliveries else strange
         holds = (sender,) if wish and sender else ()
-        if one := self._by_address(sender, mail, wish):
+        if one := by_address:
             return Match(
                 one, "address", f"from {answer.sender}, without our token{strange}", holds=_both(holds, one)
             )

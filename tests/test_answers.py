@@ -184,6 +184,16 @@ def test_who_has_the_own_address_in_the_list_is_a_reader_too(campaign: Campaign)
     assert [row["matched"] for row in campaign.list()] == ["token"]
 
 
+def test_the_token_of_another_recipient_counts_as_none(campaign: Campaign) -> None:
+    """Ann passed her letter on to Bob, who has one of his own."""
+    campaign.send()
+    ann, bob = mail_of("ann"), mail_of("bob")
+    campaign.sync(answering.mail(bob, "We will.", to=campaign.letters[ann]))
+    (row,) = campaign.list()
+    assert (row["email"], row["matched"]) == (bob, "address")
+    assert "another recipient" in row["reason"]
+
+
 # Forgeries ---------------------------------------------------------------------------------------
 
 
