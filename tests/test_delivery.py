@@ -43,7 +43,7 @@ def states(project: Project) -> dict[str, str]:
 
 def test_a_server_that_closes_idle_sessions_costs_nobody_a_letter(ready: Project) -> None:
     mails = ready.contacts(4)
-    with sink.run(timeout=0.3) as server:
+    with sink.run(timeout=0.6) as server:
         ready.env["OUTREACH_SMTP_URL"] = server.url
         ready.run("send", "--yes", "--rate", "1/second", "--rate-per-domain", "unlimited")
         assert server.recipients == mails
