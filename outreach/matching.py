@@ -84,8 +84,7 @@ class Matcher:
 
     def prepare(self) -> None:
         """Read what takes long, before a transaction has to wait for it."""
-        assert self._further is not None
-        assert self._own_addresses is not None
+        _ = self._further, self._own_addresses
 
     def match(self, mail: Inbound, answer: Answer) -> Match:
         """Return whose letter a mail answers."""

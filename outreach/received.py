@@ -160,10 +160,6 @@ class Received:
             found |= {row.message_id for row in self._run(query)}
         return found
 
-    def count_written(self) -> int:
-        """Return how many mails of Sent folders are known."""
-        return int(self._run(sa.select(sa.func.count()).select_from(_written)).scalar_one())
-
     def begin_reading(self, source: str, now: float, error: str = "") -> None:
         """Note that a source is being read, or (`error`) why it could not be."""
         before = self._run(sa.select(_reading.c.at).where(_reading.c.source == source)).scalar()

@@ -716,7 +716,7 @@ def test_a_password_is_never_in_an_error(tmp_path: Path, env: str) -> None:
             ),
         ),
         ("maildir:Mail/in", Source("maildir", "Mail/in")),
-        ("MBOX:/tmp/a box", Source("mbox", "/tmp/a box")),
+        ("MBOX:/mail/a box", Source("mbox", "/mail/a box")),
         ("eml:mails", Source("eml", "mails")),
     ],
 )
